@@ -1,0 +1,92 @@
+"""The one narrow protocol to every kind of node: ask for a person's prior results, get a state and results.
+
+A node never raises for what its other side did: an answer that cannot be had or used is an
+:class:`Answer` with a state that says so (``late``, ``refused``, ``unreachable``, ``faulty``). Nothing is
+dropped in silence: what one resource of an answer lacks is a flag on its result or the fault of the node.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from catalog import Kind
+from recognition import Result
+
+State = Literal["answered", "empty", "late", "refused", "unreachable", "faulty", "skipped"]
+Fault = Literal["", "caller", "gateway", "node"]
+
+
+class Identifier(Struct, frozen=True):
+    """A person's number: ``type`` is one of security's accepted types, ``system`` its FHIR URI.
+
+    It travels in the body of a question only, and its ``repr`` hides it.
+    """
+
+    type: str
+    system: str
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Identifier(type={self.type!r}, value='…')"
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What a node is asked: prior results of these kinds since a moment, for one person.
+
+    ``budget`` is in seconds from now; ``hops`` counts how many more gateways may be asked on the way.
+    ``receiver`` is the institution on whose behalf the question is asked.
+    """
+
+    id: str
+    person: Identifier
+    kinds: tuple[Kind, ...]
+    since: datetime
+    at: datetime
+    receiver: str
+    budget: float
+    hops: int = 1
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """A node's state in an answer, the time it took, and whose fault it was when it is not ``answered``."""
+
+    node: str
+    kind: str
+    state: State
+    took_ms: int
+    results: int = 0
+    fault: Fault = ""
+    detail: str = ""
+    via: str = ""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes."""
+
+    report: Report
+    results: tuple[Result, ...] = ()
+    behind: tuple[Report, ...] = ()
+    digest: bytes = b""
+
+
+class Node(Protocol):
+    """A system that answers. Implementations keep one connection pool each and are safe for concurrent use."""
+
+    id: str
+    kind: str
+    institution: str
+
+    async def prior(self, question: Question) -> Answer:
+        """Ask. Never raises for the other side's failures, and is back within ``question.budget``."""
+        ...
+
+    async def ping(self) -> Report:
+        """Whether the node can be reached, and how long that took."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back the connections."""
+        ...

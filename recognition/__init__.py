@@ -1,0 +1,39 @@
+"""The decision: pure functions, no I/O, no clock of its own, no framework."""
+
+from recognition.decide import decide
+from recognition.facts import digest, facts
+from recognition.model import (
+    Advice,
+    Check,
+    Context,
+    Decision,
+    Images,
+    Mark,
+    Planned,
+    Reading,
+    Reason,
+    Result,
+    Verdict,
+    VerdictCode,
+)
+from recognition.window import SHANGHAI, last_moment
+
+__all__ = [
+    "SHANGHAI",
+    "Advice",
+    "Check",
+    "Context",
+    "Decision",
+    "Images",
+    "Mark",
+    "Planned",
+    "Reading",
+    "Reason",
+    "Result",
+    "Verdict",
+    "VerdictCode",
+    "decide",
+    "digest",
+    "facts",
+    "last_moment",
+]

@@ -1,0 +1,157 @@
+"""From a check and the prior results to verdicts: pure, the same answer for the same input, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from catalog import Catalogue, Item
+from recognition.model import (
+    VERDICT_ORDER,
+    Advice,
+    Check,
+    Decision,
+    Planned,
+    Reason,
+    Result,
+    Verdict,
+    VerdictCode,
+)
+from recognition.steps import STEPS, Case, receiver_of
+
+RECOGNISED = "R0.1"
+
+
+def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Decision:
+    """Judge every result that matters to what is planned, under this catalogue version.
+
+    A result matters when its item is planned, may stand in for a planned one, is the same analyte or body
+    part in another form, or carries a name of the same kind that could not be read: what a person would
+    otherwise miss is shown with the reason why it does not count.
+
+    Raises:
+        UnknownEntry: the receiver or a planned item is not in the catalogue.
+    """
+    region, level = receiver_of(check, catalogue)
+    ordered = [catalogue.item(code) for planned in check.planned for code in planned.items]
+    newest = _newest_versions(results)
+    verdicts = []
+    for result in results:
+        related = _nearest(result, ordered, catalogue)
+        if related is None:
+            continue
+        wanted, item = related
+        exact = wanted is not None and item is not None and wanted.code == item.code
+        lists = catalogue.lists_for(wanted, region) if wanted else ()
+        latest = newest[_version(result)]
+        case = Case(
+            check=check,
+            result=result,
+            catalogue=catalogue,
+            receiver_region=region,
+            receiver_level=level,
+            ordered=wanted,
+            item=item,
+            exact=exact,
+            stand_in=catalogue.stand_in(wanted.code, item.code) if wanted and item and not exact else None,
+            list=lists[0] if lists else None,
+            window=catalogue.window(wanted, lists[0].id, check.context.setting) if wanted and lists else None,
+            superseded_by=latest if latest != result.reported else None,
+        )
+        verdicts.append(_judge(case))
+    verdicts.sort(key=_rank)
+    return Decision(
+        catalogue=catalogue.version,
+        verdicts=tuple(verdicts),
+        advice=tuple(_advise(planned, verdicts) for planned in check.planned),
+    )
+
+
+def _nearest(
+    result: Result, ordered: Iterable[Item], catalogue: Catalogue
+) -> tuple[Item | None, Item | None] | None:
+    """The planned item this result is nearest to and the result's own item; None where it does not matter."""
+    wanted = [item for item in ordered if item.kind == result.kind]
+    if not wanted:
+        return None
+    item = catalogue.items.get(result.reading.item or "")
+    if item is None:
+        return None, None
+    same = next((w for w in wanted if w.code == item.code), None)
+    serving = next((w for w in wanted if catalogue.stand_in(w.code, item.code)), None)
+    akin = next((w for w in wanted if _subject(w) == _subject(item)), None)
+    found = same or serving or akin
+    return (found, item) if found else None
+
+
+def _subject(item: Item) -> tuple[str, ...]:
+    """What an examination looks at: the analyte, or modality and body part."""
+    slots = item.concept.split("|")
+    return tuple(slots[:1] if item.kind == "lab" else slots[:2])
+
+
+def _version(result: Result) -> tuple[str, str]:
+    return result.institution, result.version_key
+
+
+def _newest_versions(results: Iterable[Result]) -> dict[tuple[str, str], datetime | None]:
+    newest: dict[tuple[str, str], datetime | None] = {}
+    for result in results:
+        seen = newest.get(_version(result))
+        if seen is None or (result.reported is not None and result.reported > seen):
+            newest[_version(result)] = result.reported
+    return newest
+
+
+def _judge(case: Case) -> Verdict:
+    reasons: list[Reason] = []
+    worst = 0
+    for number, step in enumerate(STEPS, start=1):
+        for rule_id, zh, en in step(case):
+            rule = case.catalogue.rule(rule_id)
+            worst = max(worst, VERDICT_ORDER.index(rule.effect))
+            reasons.append(Reason(rule_id, number, _zh(rule.zh, zh), _en(rule.en, en), rule.reason_code))
+    if not reasons:
+        rule, by = case.catalogue.rule(RECOGNISED), case.stand_in
+        reasons.append(
+            Reason(RECOGNISED, 0, _zh(rule.zh, by.zh if by else ""), _en(rule.en, by.en if by else ""))
+        )
+    verdict: VerdictCode = VERDICT_ORDER[worst]
+    result = case.result
+    if result.identity != "strong":  # somebody else's result is not shown, only that there was one
+        result = msgspec.structs.replace(result, local_name="", value="", unit="", specimen="", study_uid="")
+    return Verdict(
+        result=result,
+        verdict=verdict,
+        serves=case.ordered.code if case.ordered and (case.exact or case.stand_in) else None,
+        item=case.item.code if case.item else None,
+        list=case.list.id if case.list else None,
+        reasons=tuple(reasons),
+        expires=case.expires,
+    )
+
+
+def _zh(words: str, particulars: str) -> str:
+    return f"{words}（{particulars}）" if particulars else words
+
+
+def _en(words: str, particulars: str) -> str:
+    return f"{words} ({particulars})" if particulars else words
+
+
+def _rank(verdict: Verdict) -> tuple[int, float, str, str]:
+    when = verdict.result.performed or verdict.result.reported
+    recency = -when.timestamp() if when else 0.0
+    return VERDICT_ORDER.index(verdict.verdict), recency, verdict.result.node, verdict.result.id
+
+
+def _advise(planned: Planned, verdicts: Iterable[Verdict]) -> Advice:
+    recognised = {v.serves for v in verdicts if v.verdict == "recognised"}
+    return Advice(
+        planned=planned.name,
+        panel=planned.panel,
+        served=tuple(code for code in planned.items if code in recognised),
+        to_order=tuple(code for code in planned.items if code not in recognised),
+    )

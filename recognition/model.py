@@ -1,0 +1,147 @@
+"""What goes into a decision and what comes out of it: plain read-only values.
+
+A :class:`Check` is the question, a :class:`Result` one prior result as an adapter read it, a
+:class:`Decision` the answer with one :class:`Verdict` for each result that matters to the question.
+Times are aware; values stay as they were written ("<0.1" is text, and stays text).
+No value here carries a person's name or number: a person is a pseudonym by the time a decision is made.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct, field
+
+from catalog import Kind, Setting
+
+VerdictCode = Literal["recognised", "view_only", "not_recognised"]
+Identity = Literal["strong", "weak"]
+ResultStatus = Literal["final", "amended", "corrected", "preliminary", "cancelled", "entered-in-error"]
+MarkState = Literal["valid", "invalid", "withdrawn", "unsigned"]
+
+VERDICT_ORDER: tuple[VerdictCode, ...] = ("recognised", "view_only", "not_recognised")
+
+
+class Reading(Struct, frozen=True):
+    """What mapping made of a local name: the item and concept, or why there is none."""
+
+    item: str | None
+    concept: str | None
+    reason: str
+
+
+class Planned(Struct, frozen=True):
+    """One examination the doctor is about to order: an item, or a panel with its member items."""
+
+    name: str
+    items: tuple[str, ...]
+    panel: str | None = None
+
+
+class Context(Struct, frozen=True):
+    """Facts of the encounter that the negative list asks about; unknown facts are False."""
+
+    setting: Setting = "outpatient"
+    emergency: bool = False
+    condition_changed: bool = False
+    pre_operation: bool = False
+    pre_transfusion: bool = False
+    forensic: bool = False
+    intervening_procedure: bool = False
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """核对: is there a prior result that serves for what is planned? ``at`` is the moment of asking."""
+
+    at: datetime
+    receiver: str
+    planned: tuple[Planned, ...]
+    context: Context = Context()
+
+
+class Images(Struct, frozen=True):
+    """What an archive said of a study's images: ``None`` where it could not be asked."""
+
+    held: int | None
+    expected: int | None = None
+
+
+class Mark(Struct, frozen=True):
+    """The recognition mark of a result: its scope (a region), as printed, and what its signature is worth."""
+
+    scope: str | None
+    printed: str
+    state: MarkState
+    id: str = ""
+    signed: str = ""
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """One prior result 结果: a laboratory value with its unit, or an imaging study with its images.
+
+    ``local_name`` and ``value`` are as written by the hospital. ``digest`` is the SHA-256 over
+    :func:`recognition.facts`, which a mark is bound to. ``version_key`` is equal for two versions of one
+    result; the later ``reported`` supersedes the other.
+    """
+
+    id: str
+    node: str
+    kind: Kind
+    institution: str
+    local_name: str
+    reading: Reading
+    identity: Identity
+    status: ResultStatus
+    performed: datetime | None
+    reported: datetime | None
+    version_key: str
+    specimen: str = ""
+    value: str = ""
+    unit: str = ""
+    abnormal: bool = False
+    study_uid: str = ""
+    images: Images | None = None
+    printed_mark: str = ""
+    mark: Mark | None = None
+    flags: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Reason(Struct, frozen=True):
+    """Why: the rule, its words in Chinese and English, and the particulars of this case."""
+
+    rule: str
+    step: int
+    zh: str
+    en: str
+    reason_code: str = ""
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """The answer for one prior result. ``reasons`` starts with the main one, and is never empty."""
+
+    result: Result
+    verdict: VerdictCode
+    serves: str | None
+    item: str | None
+    list: str | None
+    reasons: tuple[Reason, ...]
+    expires: datetime | None = None
+
+
+class Advice(Struct, frozen=True):
+    """For one planned examination: which items are served by a recognised result, which to order."""
+
+    planned: str
+    panel: str | None
+    served: tuple[str, ...]
+    to_order: tuple[str, ...]
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """Verdicts of one check under one catalogue version, best first."""
+
+    catalogue: str
+    verdicts: tuple[Verdict, ...]
+    advice: tuple[Advice, ...] = field(default=())

@@ -1,0 +1,242 @@
+"""The numbered steps of a decision. Each yields the rules that a result does not meet.
+
+1. identity      the result belongs to this person by a strong identifier
+2. match         its item is the planned one, or a stand-in for it, in a list in force at the receiver
+3. object        the images are there, or the value with its unit; final; not superseded
+4. mark          the mark is signed, not withdrawn, and its area holds the receiver
+5. qualification the institution was qualified for the item on the day of the examination
+6. hierarchy     the levels allow it, where the receiver's region has a rule
+7. window        the moment of asking lies inside the window
+8. negative list no situation applies that asks for a new examination
+9. data quality  the unit is comparable and nothing is wrong with the record
+
+The order is that of ``docs/steward.md``; the words, effects and sources of the rules are catalogue data.
+All failing steps are reported; the first one is the main reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from msgspec import Struct
+
+from catalog import LEVELS, Catalogue, Item, ItemList, StandIn, UnknownEntry, Window
+from mapping import same_unit
+from recognition.model import Check, Result
+from recognition.window import SHANGHAI, last_moment
+
+Finding = tuple[str, str, str]
+"""A rule id with the particulars in Chinese and in English."""
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """One result seen against the planned item it is nearest to; what every step looks at.
+
+    ``ordered`` is None where the result's name could not be put onto the catalogue.
+    """
+
+    check: Check
+    result: Result
+    catalogue: Catalogue
+    receiver_region: str
+    receiver_level: str
+    ordered: Item | None
+    item: Item | None
+    exact: bool
+    stand_in: StandIn | None
+    list: ItemList | None
+    window: Window | None
+    superseded_by: datetime | None
+
+    @property
+    def base(self) -> datetime | None:
+        """The time the window counts from; the other one where the report does not carry it."""
+        performed, reported = self.result.performed, self.result.reported
+        wanted_report = self.window is not None and self.window.base == "report"
+        return (reported or performed) if wanted_report else (performed or reported)
+
+    @property
+    def expires(self) -> datetime | None:
+        """The last instant at which this result is recognisable, by the window alone."""
+        return last_moment(self.window, self.base) if self.window and self.base else None
+
+
+def identity(case: Case) -> Iterator[Finding]:
+    """Step 1."""
+    if case.result.identity != "strong":
+        yield "R1.1", "", ""
+
+
+def match(case: Case) -> Iterator[Finding]:
+    """Step 2: identity of items, or a stand-in relation; similarity of names counts for nothing."""
+    reading = case.result.reading
+    if case.item is None:
+        rule = "R2.3" if reading.reason == "conflict" else "R2.1"
+        yield rule, f"原名“{case.result.local_name}”（{reading.reason}）", f"local name, {reading.reason}"
+    elif case.ordered is not None and not (case.exact or case.stand_in):
+        yield (
+            "R2.2",
+            f"已有“{case.item.name}”，拟开“{case.ordered.name}”",
+            f"found {case.item.code} {case.item.concept}, planned {case.ordered.code} {case.ordered.concept}",
+        )
+    if case.ordered is not None and case.list is None:
+        yield "R2.4", case.ordered.name, case.ordered.code
+
+
+def present(case: Case) -> Iterator[Finding]:
+    """Step 3: what is recognised is the image or the value (Art. 2), so it must be there and be final."""
+    result = case.result
+    if result.kind == "imaging":
+        images = result.images
+        if images is None or images.held is None:
+            yield "R3.2", "", ""
+        elif images.held == 0 or (images.expected is not None and images.held < images.expected):
+            expected = "?" if images.expected is None else images.expected
+            yield "R3.1", f"应有{expected}幅，现有{images.held}幅", f"{images.held} of {expected} images"
+    elif not result.value or not (result.unit or _unitless(case.item)):
+        yield "R3.3", "", ""
+    if result.status not in ("final", "amended", "corrected"):
+        yield "R3.4", result.status, result.status
+    if case.superseded_by is not None:
+        when = case.superseded_by.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")
+        yield "R3.5", f"新版报告于{when}", f"newer version of {when}"
+
+
+def mark(case: Case) -> Iterator[Finding]:
+    """Step 4: scope + HR; the printed and the signed range must both hold the receiver."""
+    found = case.result.mark
+    if found is None or found.state == "unsigned":
+        if not any(
+            qualification(case)
+        ):  # an institution without a qualification gets no mark; step 5 says so
+            yield "R4.3", "", ""
+    elif found.state == "withdrawn":
+        yield "R4.4", found.id, found.id
+    elif found.state == "invalid":
+        yield "R4.2", found.id, found.id
+    if found is not None and (
+        found.scope is None or not case.catalogue.contains(found.scope, case.receiver_region)
+    ):
+        yield "R4.1", found.printed, found.printed
+
+
+def qualification(case: Case) -> Iterator[Finding]:
+    """Step 5: judged on the day of the examination, not only today."""
+    if case.item is None:
+        return
+    institution = case.result.institution
+    if institution not in case.catalogue.institutions:
+        yield "R5.3", institution, institution
+        return
+    when = case.result.performed or case.result.reported
+    if when is None:
+        return  # step 7 reports the missing time
+    day = when.astimezone(SHANGHAI).date()
+    records = case.catalogue.qualifications_of(institution, case.item)
+    on_day = [q for q in records if q.valid_from <= day <= q.valid_to]
+    stopped = [q for q in on_day if q.status != "active" and (q.status_from is None or q.status_from <= day)]
+    if any(q not in stopped for q in on_day):
+        return
+    if stopped:
+        yield "R5.2", stopped[0].reason, stopped[0].id
+    else:
+        yield "R5.1", f"检查日{day.isoformat()}", f"on {day.isoformat()}"
+
+
+def hierarchy(case: Case) -> Iterator[Finding]:
+    """Step 6: only where the receiver's region has such a rule."""
+    if case.catalogue.hierarchy(case.receiver_region) is None:
+        return
+    issuer = case.catalogue.institutions.get(case.result.institution)
+    if issuer and LEVELS.index(issuer.level) < LEVELS.index(case.receiver_level):
+        yield (
+            "R6.1",
+            f"{issuer.level}，低于{case.receiver_level}",
+            f"{issuer.level} below {case.receiver_level}",
+        )
+
+
+def window(case: Case) -> Iterator[Finding]:
+    """Step 7: the boundary counts as inside; see :func:`recognition.window.last_moment`."""
+    if case.base is None or case.base > case.check.at:
+        yield "R7.3", "", ""
+        return
+    if case.window is None:
+        if case.list is not None:
+            yield "R7.2", "", ""
+        return
+    until = last_moment(case.window, case.base)
+    if case.check.at > until:
+        days = case.window.days
+        default = ("（地区默认）", " (region default)") if case.window.is_default else ("", "")
+        yield (
+            "R7.1",
+            f"时限{days}天{default[0]}，已于{until:%Y-%m-%d %H:%M}届满",
+            f"window of {days} days{default[1]} ended {until:%Y-%m-%d %H:%M}",
+        )
+
+
+def negative_list(case: Case) -> Iterator[Finding]:
+    """Step 8: the situations in which a repeat is allowed or asked for."""
+    item = case.ordered or case.item
+    if item is None:
+        return
+    for rule in case.catalogue.negative_list:
+        if (
+            _FACTS[rule.fact](case)
+            and case.catalogue.contains(rule.region, case.receiver_region)
+            and case.catalogue.covers(rule.items, item)
+        ):
+            yield rule.id, "", ""
+
+
+def data_quality(case: Case) -> Iterator[Finding]:
+    """Step 9: what cannot be compared or contradicts itself is looked at, not relied on."""
+    result = case.result
+    units = case.item.units if case.item else ()
+    if units and result.unit and not any(same_unit(result.unit, unit) for unit in units):
+        yield "R9.1", f"{result.unit}≠{units[0]}", f"{result.unit}, not {units[0]}"
+    if result.flags:
+        yield "R9.2", "、".join(result.flags), ", ".join(result.flags)
+
+
+STEPS: tuple[Callable[[Case], Iterable[Finding]], ...] = (
+    identity,
+    match,
+    present,
+    mark,
+    qualification,
+    hierarchy,
+    window,
+    negative_list,
+    data_quality,
+)
+
+_FACTS: dict[str, Callable[[Case], bool]] = {
+    "emergency": lambda case: case.check.context.emergency or case.check.context.setting == "emergency",
+    "condition_changed": lambda case: case.check.context.condition_changed,
+    "pre_operation": lambda case: case.check.context.pre_operation,
+    "pre_transfusion": lambda case: case.check.context.pre_transfusion,
+    "forensic": lambda case: case.check.context.forensic,
+    "intervening_procedure": lambda case: case.check.context.intervening_procedure,
+    "rapid_change": lambda case: True,  # the items that the line names are what changes fast
+    "abnormal": lambda case: case.result.abnormal,
+}
+
+
+def receiver_of(check: Check, catalogue: Catalogue) -> tuple[str, str]:
+    """Region and level of the asking institution.
+
+    Raises:
+        UnknownEntry: the catalogue does not hold the institution.
+    """
+    institution = catalogue.institution(check.receiver)
+    if institution.level not in LEVELS:
+        raise UnknownEntry("level", institution.level, catalogue.version)
+    return institution.region, institution.level
+
+
+def _unitless(item: Item | None) -> bool:
+    # Qualitative results and ratios carry no unit; the catalogue says so by listing none.
+    return item is not None and (not item.units or item.concept.split("|")[2:3] == ["QL"])
