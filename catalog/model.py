@@ -14,6 +14,10 @@ The parts:
 * *rules* hold the words, source, owner and effect of every step a decision takes; the *negative list* adds
   conditions on named facts. A rule without reason and source cannot be loaded.
 * *qualifications* say which institution may have which items recognised, from when to when, how far.
+
+``source`` says where a row was read, ``certainty`` how: ``seen-official``, ``seen-press`` or ``seen-code``
+(on an official page, in the press, in public code), ``general-knowledge``, ``borrowed`` (from another
+region), ``derived`` (a proposal) or ``illustrative`` (only the form is real).
 """
 
 from __future__ import annotations
@@ -49,6 +53,12 @@ FACTS = (
 )
 """The facts a line of the negative list may name; the decision knows how to establish each of them."""
 
+RULES = (
+    *("R0.1", "R1.1", "R2.1", "R2.2", "R2.3", "R2.4", "R3.1", "R3.2", "R3.3", "R3.4", "R3.5"),
+    *("R4.1", "R4.2", "R4.3", "R4.4", "R5.1", "R5.2", "R5.3", "R6.1", "R7.1", "R7.2", "R7.3", "R9.1", "R9.2"),
+)
+"""The rules a decision speaks by. A catalogue gives each its words; one that is missing cannot be loaded."""
+
 
 class Region(Struct, frozen=True):
     """An area of the region tree. ``marks`` are the printed ranges that mean it (川渝 for 川渝HR)."""
@@ -60,6 +70,11 @@ class Region(Struct, frozen=True):
     marks: tuple[str, ...]
     source: str
     certainty: str
+
+    @property
+    def mark(self) -> str:
+        """The mark of this range as it is printed: 川渝HR."""
+        return f"{self.marks[0] if self.marks else self.name}HR"
 
 
 class ItemList(Struct, frozen=True):
@@ -123,7 +138,7 @@ class Rule(Struct, frozen=True):
 
     ``fact`` is set for the negative list: the name of the fact that must hold. ``items`` and ``region`` say
     where the line applies. ``reason_code`` (``system:code``, or empty) is the code a doctor would give for
-    repeating the examination. ``recognised`` is the effect of one rule only: the words for "all steps passed".
+    repeating the examination. Only one rule has the effect ``recognised``: the words for "all steps passed".
     """
 
     id: str
@@ -189,6 +204,11 @@ class Qualification(Struct, frozen=True):
     status_from: date | None
     reason: str
     source: str
+
+    def holds(self, day: date) -> bool:
+        """Whether it counted on this day: inside its period, and not suspended or withdrawn by then."""
+        stopped = self.status != "active" and (self.status_from is None or self.status_from <= day)
+        return self.valid_from <= day <= self.valid_to and not stopped
 
 
 class Hierarchy(Struct, frozen=True):
@@ -285,6 +305,10 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
         """Whether the area ``scope`` holds ``region``: 川渝 holds 成都, 成都 does not hold 川渝."""
         return scope in self._above.get(region, frozenset())
 
+    def depth(self, region: str) -> int:
+        """How many areas hold this one, itself included: the smaller, the wider the area."""
+        return len(self._above[region])
+
     def scope_of_mark(self, printed: str, issuer_region: str) -> str | None:
         """The region that a printed range means; a bare HR (empty range) means the issuer's province."""
         if printed:
@@ -295,7 +319,7 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
         """The lists with this item whose scope holds the receiver, narrowest area first."""
         held = [self.lists[name] for name in item.lists]
         fitting = [entry for entry in held if self.contains(entry.region, receiver_region)]
-        return tuple(sorted(fitting, key=lambda entry: (-len(self._above[entry.region]), entry.id)))
+        return tuple(sorted(fitting, key=lambda entry: (-self.depth(entry.region), entry.id)))
 
     def window(self, item: Item, list_id: str, setting: Setting) -> Window | None:
         """The most specific window: item before group before list, the encounter's setting before any."""

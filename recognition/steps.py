@@ -134,12 +134,10 @@ def qualification(case: Case) -> Iterator[Finding]:
         return  # step 7 reports the missing time
     day = when.astimezone(SHANGHAI).date()
     records = case.catalogue.qualifications_of(institution, case.item)
-    on_day = [q for q in records if q.valid_from <= day <= q.valid_to]
-    stopped = [q for q in on_day if q.status != "active" and (q.status_from is None or q.status_from <= day)]
-    if any(q not in stopped for q in on_day):
+    if any(q.holds(day) for q in records):
         return
-    if stopped:
-        yield "R5.2", stopped[0].reason, stopped[0].id
+    if stopped := next((q for q in records if q.valid_from <= day <= q.valid_to), None):
+        yield "R5.2", stopped.reason, stopped.id
     else:
         yield "R5.1", f"检查日{day.isoformat()}", f"on {day.isoformat()}"
 
