@@ -14,23 +14,10 @@ from msgspec import Struct
 
 from catalog import Kind
 from recognition import Result
+from security.identity import Identifier
 
 State = Literal["answered", "empty", "late", "refused", "unreachable", "faulty", "skipped"]
 Fault = Literal["", "caller", "gateway", "node"]
-
-
-class Identifier(Struct, frozen=True):
-    """A person's number: ``type`` is one of security's accepted types, ``system`` its FHIR URI.
-
-    It travels in the body of a question only, and its ``repr`` hides it.
-    """
-
-    type: str
-    system: str
-    value: str
-
-    def __repr__(self) -> str:
-        return f"Identifier(type={self.type!r}, value='…')"
 
 
 class Question(Struct, frozen=True, kw_only=True):

@@ -119,6 +119,7 @@ def _judge(case: Case) -> Verdict:
             Reason(RECOGNISED, 0, _zh(rule.zh, by.zh if by else ""), _en(rule.en, by.en if by else ""))
         )
     verdict: VerdictCode = VERDICT_ORDER[worst]
+    reasons.sort(key=lambda reason: case.catalogue.rule(reason.rule).effect != verdict)  # stable: step order
     result = case.result
     if result.identity != "strong":  # somebody else's result is not shown, only that there was one
         result = msgspec.structs.replace(result, local_name="", value="", unit="", specimen="", study_uid="")

@@ -11,7 +11,8 @@
 9. data quality  the unit is comparable and nothing is wrong with the record
 
 The order is that of ``docs/steward.md``; the words, effects and sources of the rules are catalogue data.
-All failing steps are reported; the first one is the main reason.
+All failing steps are reported; the main reason is the first one that leads to the verdict, so that the words
+a doctor reads first never speak of viewing under a verdict that refuses.
 """
 
 from __future__ import annotations
@@ -107,17 +108,13 @@ def mark(case: Case) -> Iterator[Finding]:
     """Step 4: scope + HR; the printed and the signed range must both hold the receiver."""
     found = case.result.mark
     if found is None or found.state == "unsigned":
-        if not any(
-            qualification(case)
-        ):  # an institution without a qualification gets no mark; step 5 says so
+        if not any(qualification(case)):  # without a qualification there is no mark; step 5 says so
             yield "R4.3", "", ""
     elif found.state == "withdrawn":
         yield "R4.4", found.id, found.id
     elif found.state == "invalid":
         yield "R4.2", found.id, found.id
-    if found is not None and (
-        found.scope is None or not case.catalogue.contains(found.scope, case.receiver_region)
-    ):
+    elif found.scope is None or not case.catalogue.contains(found.scope, case.receiver_region):
         yield "R4.1", found.printed, found.printed
 
 

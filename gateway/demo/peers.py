@@ -36,7 +36,7 @@ from typing import IO, Literal
 
 import httpx
 
-Kind = Literal["orthanc", "tiny-pacs", "medplum", "postgres", "redis"]
+Kind = Literal["orthanc", "tiny-pacs", "medplum", "postgres", "redis", "lianren"]
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 HERE = Path(__file__).resolve().parent
@@ -135,7 +135,7 @@ def orthanc(folder: Path, port: int | None = None, dicom_port: int | None = None
     """
     if not (program := _orthanc()):
         raise MissingPeer("Orthanc", "apt-get install --no-install-recommends orthanc orthanc-dicomweb")
-    home, port = _home(folder, name), _port(port)
+    home, port = _home(folder, name), checked_port(port)
     settings = {
         "Name": name,
         "StorageDirectory": str(home),
@@ -184,7 +184,7 @@ def tiny_pacs(folder: Path, port: int | None = None, dicom_port: int | None = No
     program = Path(sys.executable).with_name("tiny-pacs")
     if not program.exists() or not importlib.util.find_spec("tiny_pacs_dicomweb"):
         raise MissingPeer("tiny-pacs", "pip install 'tiny-pacs[dicomweb]'")
-    home, port = _home(folder, name), _port(port)
+    home, port = _home(folder, name), checked_port(port)
     quiet = {"version": 1, "disable_existing_loggers": False, "root": {"level": "WARNING"}}
     settings = {
         "ae": {"ae_title": ["LIANREN"], "port": dicom_port or free_port(), "dump_ds": False},
@@ -211,7 +211,7 @@ def medplum(folder: Path, port: int | None = None, *, name: str = "medplum") -> 
     if not node:
         raise MissingPeer("node", "apt-get install nodejs npm (node 20 or later)")
     _install_packages(folder)
-    port = _port(port)
+    port = checked_port(port)
     url = f"http://{LOOPBACK}:{port}/fhir"
     command = [node, str(folder / "server.mjs"), str(port)]
     return _start(name, "medplum", command, folder, url, f"{url}/metadata", seconds=60)
@@ -274,6 +274,20 @@ def redis(folder: Path, *, name: str = "redis") -> Peer:
     home, port = _home(folder, name), free_port()
     command = [str(program), "--port", str(port), "--bind", LOOPBACK, "--save", "", "--dir", str(home)]
     return _start(name, "redis", command, folder, f"redis://{LOOPBACK}:{port}/0", lambda: _pings(port))
+
+
+def lianren(
+    folder: Path,
+    words: list[str],
+    url: str,
+    ready: str | Callable[[], bool],
+    *,
+    name: str,
+    seconds: float = 30,
+) -> Peer:
+    """The ``lianren`` of this environment with these words (``serve …``, ``source …``), until it is ready."""
+    command = [sys.executable, "-m", "gateway.cli", *words]
+    return _start(name, "lianren", command, folder, url, ready, seconds=seconds)
 
 
 def _start(
@@ -347,7 +361,8 @@ def _run(
         return process.wait()
 
 
-def _port(wanted: int | None) -> int:
+def checked_port(wanted: int | None) -> int:
+    """A free port, or the wanted one. Raises PeerError where somebody listens on that."""
     if wanted is None:
         return free_port()
     with socket.socket() as probe:

@@ -1,0 +1,213 @@
+"""A DICOMweb archive as a node: which studies of the person it holds, and how many images of each.
+
+QIDO-RS knows only GET, so the local patient number stands in a URL; the archive's address and log policy are
+part of its accreditation (design, section 6). The number comes from the FHIR node of the same institution: an
+archive knows no resident numbers. A study here has images and no report, so it is ``preliminary`` until
+``join.py`` lays it onto the hospital's record of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from adapters._asking import Heard, all_of, answer_of, bearer, in_reach, ping_of, unreadable
+from adapters.errors import NodeError, NodeFaulty
+from adapters.fhir_read import reading, single_modality
+from adapters.http import Limits, Line, Timeouts
+from adapters.node import Answer, Question, Report
+from mapping import LocalName, Normaliser
+from recognition import SHANGHAI, Images, Result
+
+MEDIA = "application/dicom+json"
+MRN = "urn:lianren:mrn:"
+
+# Study Description, Modalities in Study, Number of Study Related Instances, Timezone Offset From UTC.
+_INCLUDE = ("00081030", "00080061", "00201208", "00080201")
+_WILDCARD = re.compile(r"[*?\\]|[\x00-\x1f]")  # PS3.4 C.2.2.2.4, and the separator of values
+_UID = re.compile(r"[0-9.]{1,64}")
+_TIME = re.compile(r"(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6}))?")
+_OFFSET = re.compile(r"[+-]\d{4}")
+
+
+class Identities(Protocol):
+    """Who knows the local numbers of a person: the institution's FHIR node."""
+
+    id: str
+
+    async def patient_numbers(self, question: Question, system: str) -> tuple[str, ...]:
+        """The person's numbers of this system; raises NodeError."""
+        ...
+
+
+class _Element(Struct, frozen=True):
+    values: tuple[Raw, ...] = field(default=(), name="Value")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Values as text: strings without padding, numbers as written; null and objects are nothing."""
+        texts = []
+        for raw in self.values:
+            try:
+                texts.append(msgspec.json.decode(raw, type=str | int | float | None))
+            except msgspec.MsgspecError:
+                texts.append(None)
+        return tuple(str(text).strip(" \0") for text in texts if text is not None)
+
+    @property
+    def text(self) -> str:
+        return next(iter(self.texts), "")
+
+
+_NONE = _Element()
+
+
+class _Study(Struct, frozen=True, kw_only=True):
+    """The attributes asked for, by their tags (PS3.18 F.2)."""
+
+    patient_id: _Element = field(default=_NONE, name="00100020")
+    uid: _Element = field(default=_NONE, name="0020000D")
+    date: _Element = field(default=_NONE, name="00080020")
+    time: _Element = field(default=_NONE, name="00080030")
+    offset: _Element = field(default=_NONE, name="00080201")
+    modalities: _Element = field(default=_NONE, name="00080061")
+    description: _Element = field(default=_NONE, name="00081030")
+    instances: _Element = field(default=_NONE, name="00201208")
+
+    @property
+    def performed(self) -> tuple[datetime | None, tuple[str, ...]]:
+        """Study Date and Time, in Asia/Shanghai unless the study says another offset (PS3.3 C.12.1.1.8)."""
+        day, clock, offset = self.date.text, self.time.text, self.offset.text
+        if not day:
+            return None, ()
+        parts = _TIME.fullmatch(clock)
+        if not clock:
+            return None, ("performed:date-only",)
+        try:
+            if parts is None or (offset and not _OFFSET.fullmatch(offset)):
+                raise ValueError
+            hour, minute, second, fraction = (part or "" for part in parts.groups())
+            written = f"{day}{hour}{minute or '00'}{second or '00'}.{fraction or '0'}"
+            if offset:
+                return datetime.strptime(written + offset, "%Y%m%d%H%M%S.%f%z"), ()
+            local = datetime.strptime(written, "%Y%m%d%H%M%S.%f")  # noqa: DTZ007 - the zone follows
+            return local.replace(tzinfo=SHANGHAI), ()
+        except ValueError:
+            return None, ("performed:not-a-time",)
+
+
+class DicomwebNode:
+    """One archive; ``identities`` is the node that knows the local numbers of ``institution``."""
+
+    kind = "dicomweb"
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the protocol's word
+        url: str,
+        institution: str,
+        identities: Identities,
+        normaliser: Callable[[], Normaliser],
+        *,
+        timeout: float = 5.0,
+        token: str = "",
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        self.id = id
+        self.institution = institution
+        self._identities = identities
+        self._normaliser = normaliser
+        self._timeout = timeout
+        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token), limits=limits)
+
+    async def prior(self, question: Question) -> Answer:
+        """Studies of the person since ``question.since``; see :class:`adapters.node.Node`."""
+        return await answer_of(self, question, self._timeout, self._ask(question))
+
+    async def ping(self) -> Report:
+        """Ask for the studies of a patient whom no archive has."""
+        params = {"PatientID": "lianren-ping", "limit": "1"}
+        return await ping_of(self, self._line.get_json("studies", params, accept=MEDIA))
+
+    async def aclose(self) -> None:
+        """Give back the connections."""
+        await self._line.aclose()
+
+    async def _ask(self, question: Question) -> Heard:
+        if "imaging" not in question.kinds:
+            return Heard()
+        try:
+            numbers = await self._identities.patient_numbers(question, MRN + self.institution)
+        except NodeError as error:
+            raise type(error)(f"identity source {self._identities.id}: {error.detail}") from None
+        if any(_WILDCARD.search(number) for number in numbers):
+            raise NodeFaulty(f"identity source {self._identities.id}: a number that cannot be searched by")
+        bodies = await all_of(self._studies(number) for number in numbers)
+        results: dict[str, Result] = {}
+        odd: list[str] = []
+        for number, body in zip(numbers, bodies, strict=True):
+            for index, raw in enumerate(_list(body)):
+                result = await self._result(raw, number)
+                if result is None:
+                    odd.append(f"study[{index}]")
+                elif in_reach(result, question):
+                    results[result.id] = result
+        detail, fault = unreadable(odd, "studies")
+        digest = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).digest()
+        ordered = tuple(results[key] for key in sorted(results))
+        return Heard(results=ordered, digest=digest, fault=fault, detail=detail)
+
+    async def _studies(self, number: str) -> bytes:
+        params = [("PatientID", number), *(("includefield", tag) for tag in _INCLUDE)]
+        return await self._line.get_json("studies", params, accept=MEDIA)
+
+    async def _result(self, raw: Raw, number: str) -> Result | None:
+        """One study; None where it cannot be read."""
+        try:
+            study = msgspec.json.decode(raw, type=_Study)
+        except msgspec.MsgspecError:
+            return None
+        if study.patient_id.text != number:
+            raise NodeFaulty("answered with another person's resource: a study of another Patient ID")
+        uid = study.uid.text
+        if not _UID.fullmatch(uid):
+            return None
+        performed, flags = study.performed
+        stated = study.instances.text
+        held = int(stated) if stated.isascii() and stated.isdigit() else await self._count(uid)
+        modality = single_modality(code for text in study.modalities.texts for code in text.split("\\"))
+        local = LocalName(name=study.description.text, kind="imaging", modality=modality)
+        return Result(
+            id=f"{self.id}/studies/{uid}",
+            node=self.id,
+            kind="imaging",
+            institution=self.institution,
+            local_name=local.name,
+            reading=reading(self._normaliser().read(local)),
+            identity="strong",
+            status="preliminary",
+            performed=performed,
+            reported=None,
+            version_key=uid,
+            study_uid=uid,
+            images=Images(held),
+            flags=flags,
+            source=f"studies/{uid}",
+        )
+
+    async def _count(self, uid: str) -> int:
+        """Images of a study, where the archive leaves Number of Study Related Instances out."""
+        return len(_list(await self._line.get_json(f"studies/{uid}/instances", accept=MEDIA)))
+
+
+def _list(body: bytes) -> tuple[Raw, ...]:
+    try:
+        return msgspec.json.decode(body, type=tuple[Raw, ...]) if body else ()
+    except msgspec.MsgspecError:
+        raise NodeFaulty("answered a query with something that is no DICOM JSON list") from None

@@ -1,0 +1,64 @@
+"""FHIR's dates and times (R4 section 2.24.0.1), read without adding what was not written.
+
+A dateTime may stop at the year, the month or the day, and a sloppy server leaves the zone out. None of these
+is a moment: :func:`moment` gives None and a flag, and :func:`span` the whole period that was meant.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from recognition import SHANGHAI
+
+_FORM = re.compile(
+    r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
+    r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?P<fraction>\.\d+)?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?",
+    re.ASCII,
+)
+
+
+def moment(text: str, name: str) -> tuple[datetime | None, tuple[str, ...]]:
+    """The aware moment, or None; and flags ``<name>:date-only``, ``:no-zone`` or ``:not-a-time``.
+
+    An empty text is None without a flag.
+    """
+    if not text:
+        return None, ()
+    form = _FORM.fullmatch(text)
+    if form is None:
+        return None, (f"{name}:not-a-time",)
+    if not form["time"]:
+        return None, (f"{name}:date-only",)
+    if not form["zone"]:
+        return None, (f"{name}:no-zone",)
+    try:
+        return datetime.fromisoformat(text), ()
+    except ValueError:
+        return None, (f"{name}:not-a-time",)
+
+
+def span(text: str) -> tuple[datetime, datetime] | None:
+    """First instant and first instant after the period that was written; None where it is no FHIR time.
+
+    What carries no zone is taken in Asia/Shanghai, as a search at a Chinese server means it.
+    """
+    form = _FORM.fullmatch(text)
+    if form is None:
+        return None
+    try:
+        if form["time"]:
+            start = datetime.fromisoformat(text)
+            start = start if start.tzinfo else start.replace(tzinfo=SHANGHAI)
+            if form["fraction"]:
+                return start, start + timedelta(milliseconds=1)
+            return start, start + (timedelta(seconds=1) if form["second"] else timedelta(minutes=1))
+        year, month, day = int(form["year"]), int(form["month"] or 1), int(form["day"] or 1)
+        start = datetime(year, month, day, tzinfo=SHANGHAI)
+        if form["day"]:
+            return start, start + timedelta(days=1)
+        if form["month"]:
+            return start, datetime(year + month // 12, month % 12 + 1, 1, tzinfo=SHANGHAI)
+        return start, datetime(year + 1, 1, 1, tzinfo=SHANGHAI)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,264 @@
+"""The store in PostgreSQL, for any number of gateway replicas.
+
+A commit is four messages on one connection: begin, lock the one row of ``log_head`` (so that writers follow
+one another, behind a pooler too), one statement that inserts everything and moves the head, commit. Indexes
+come from the head, never from a sequence, which would leave gaps on a rollback.
+
+The database must flush what it commits: ``open`` refuses ``fsync`` or ``synchronous_commit`` switched off.
+For a standby that may take over, replicate synchronously; a lost tail of a published ledger cannot be
+repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from adapters.errors import KeyTaken, StoreError, StoreUnavailable
+from adapters.schema import (
+    INT64,
+    POSTGRES,
+    VERSIONS,
+    check_hash,
+    document_row,
+    pack_frontier,
+    pending,
+    row_document,
+    span,
+    unpack_frontier,
+)
+from adapters.store import Committed, Document, Head, Secret, refuse_repeats, storable
+from security.digests import HashName
+from security.ledger import Sealed, extend
+
+ANSWER_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_MIGRATION_LOCK = 0x6C69616E72656E  # any number that other programs on this database do not lock
+
+_APPEND = """
+WITH entries AS (
+    INSERT INTO entry (idx, entry_id, body, leaf)
+    SELECT $1 + place - 1, entry_id, body, leaf
+    FROM unnest($2::text[], $3::bytea[], $4::bytea[]) WITH ORDINALITY AS new (entry_id, body, leaf, place)
+), secrets AS (
+    INSERT INTO secret (entry_id, salt, payload) SELECT * FROM unnest($2::text[], $5::bytea[], $6::bytea[])
+), documents AS (
+    INSERT INTO document (kind, id, key, body, at)
+    SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[])
+)
+UPDATE log_head SET size = $12, frontier = $13
+"""
+# A lost note is signed again at the next start: this transaction alone need not wait for the disk.
+_PUT_NOTE = """
+WITH unflushed AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO checkpoint (size, root, note) SELECT $1::bigint, $2::bytea, $3::text FROM unflushed
+ON CONFLICT DO NOTHING
+"""
+_TAKEN_DOCUMENT = """
+SELECT new.place FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS new (kind, id, key, place)
+JOIN document AS old ON old.kind = new.kind AND (old.id = new.id OR old.key = new.key) LIMIT 1
+"""
+_REPLACE = """
+INSERT INTO document (kind, id, key, body, at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (kind, id) DO UPDATE SET key = excluded.key, body = excluded.body, at = excluded.at
+"""
+
+
+class PostgresStore:
+    """A :class:`adapters.store.Store` in the database that ``dsn`` names
+    (``postgresql://user:password@host/db``).
+
+    Raises StoreError for a DSN that cannot be read; no message repeats it, since it may hold a password.
+    """
+
+    def __init__(self, dsn: str, hash_name: HashName = "sha256", connections: int = 8) -> None:
+        self.hash_name: HashName = hash_name
+        self._dsn = dsn
+        self._connections = connections
+        self._pool: Any = None
+        try:
+            parts = urlsplit(dsn)
+            self._where = f"{parts.hostname or 'local'}:{parts.port or 5432}{parts.path}"
+        except ValueError:
+            raise StoreError(
+                "the PostgreSQL address is not postgresql://user:password@host:port/name"
+            ) from None
+
+    async def open(self) -> None:
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._connections,
+                timeout=CONNECT_SECONDS,
+                command_timeout=ANSWER_SECONDS,
+                reset=_keep_session,
+            )
+        except ValueError:  # asyncpg quotes the part of the DSN that it cannot read
+            raise StoreError(f"PostgreSQL at {self._where}: its address cannot be read") from None
+        except _DRIVER_ERRORS as error:
+            raise self._unavailable(error) from error
+        try:
+            async with self._connection() as connection:
+                for setting in ("fsync", "synchronous_commit"):
+                    if (value := await connection.fetchval(f"SHOW {setting}")) not in ("on", "remote_apply"):
+                        raise StoreError(
+                            f"PostgreSQL at {self._where}: {setting} is {value}; a crash would lose commits"
+                        )
+                async with connection.transaction():
+                    await self._migrate(connection)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            with suppress(*_DRIVER_ERRORS):  # a dead server ends it too
+                await pool.close()
+
+    async def ping(self) -> None:
+        await self._row("SELECT size FROM log_head")
+
+    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+        refuse_repeats(entries, documents)
+        ids = [entry.entry_id for entry in entries]
+        columns = [list(column) for column in zip(*map(document_row, documents), strict=True)] or [[]] * 5
+        async with self._connection() as connection:
+            try:
+                # at any other isolation level, waiting for the lock ends in a serialization failure
+                async with connection.transaction(isolation="read_committed"):
+                    head = await connection.fetchrow("SELECT size, frontier FROM log_head FOR UPDATE")
+                    frontier = unpack_frontier(*head)
+                    grown, _ = extend(frontier, entries, self.hash_name)
+                    await connection.execute(
+                        _APPEND,
+                        frontier.size,
+                        ids,
+                        [entry.body for entry in entries],
+                        [entry.leaf for entry in entries],
+                        [entry.salt for entry in entries],
+                        [entry.payload for entry in entries],
+                        *columns,
+                        grown.size,
+                        pack_frontier(grown),
+                    )
+            except asyncpg.UniqueViolationError:
+                taken = await connection.fetchval(
+                    "SELECT entry_id FROM entry WHERE entry_id = ANY($1) LIMIT 1", ids
+                )
+                if taken is not None:
+                    raise KeyTaken("entry", taken) from None
+                place = await connection.fetchval(_TAKEN_DOCUMENT, *columns[:3])
+                if place is None:
+                    raise
+                document = documents[place - 1]
+                raise KeyTaken(document.kind, document.key or document.id) from None
+        return Committed(frontier.size, grown.size, grown.root(self.hash_name))
+
+    async def document(self, kind: str, id: str) -> Document | None:  # noqa: A002
+        row = await self._row("SELECT * FROM document WHERE kind = $1 AND id = $2", kind, id)
+        return row_document(row) if row else None
+
+    async def find(self, kind: str, key: str) -> Document | None:
+        row = await self._row("SELECT * FROM document WHERE kind = $1 AND key = $2", kind, key)
+        return row_document(row) if row else None
+
+    async def documents(self, kind: str, after: str = "", limit: int = 100) -> list[Document]:
+        query = "SELECT * FROM document WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3"
+        return [row_document(row) for row in await self._rows(query, kind, after, limit)]
+
+    async def replace(self, document: Document) -> None:
+        async with self._connection() as connection:
+            try:
+                await connection.execute(_REPLACE, *document_row(document))
+            except asyncpg.UniqueViolationError:
+                raise KeyTaken(document.kind, document.key) from None
+
+    async def head(self) -> Head:
+        frontier = unpack_frontier(*await self._row("SELECT size, frontier FROM log_head"))
+        return Head(frontier.size, frontier.root(self.hash_name), frontier)
+
+    async def entries(self, start: int, count: int) -> list[bytes]:
+        query = "SELECT body FROM entry WHERE idx >= $1 AND idx < $2 ORDER BY idx"
+        return [row[0] for row in await self._rows(query, *span(start, count))]
+
+    async def leaves(self, start: int, count: int) -> list[bytes]:
+        query = "SELECT leaf FROM entry WHERE idx >= $1 AND idx < $2 ORDER BY idx"
+        return [row[0] for row in await self._rows(query, *span(start, count))]
+
+    async def index_of(self, entry_id: str) -> int | None:
+        row = await self._row("SELECT idx FROM entry WHERE entry_id = $1", entry_id)
+        return row[0] if row else None
+
+    async def secret(self, entry_id: str) -> Secret | None:
+        row = await self._row("SELECT salt, payload FROM secret WHERE entry_id = $1", entry_id)
+        return Secret(*row) if row else None
+
+    async def erase(self, entry_id: str) -> bool:
+        return (
+            await self._row("DELETE FROM secret WHERE entry_id = $1 RETURNING entry_id", entry_id) is not None
+        )
+
+    async def put_note(self, size: int, root: bytes, note: str) -> None:
+        async with self._connection() as connection:
+            await connection.execute(_PUT_NOTE, size, root, note)
+
+    async def note(self, size: int | None = None) -> str | None:
+        if size is None:
+            row = await self._row("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        else:
+            row = await self._row("SELECT note FROM checkpoint WHERE size = $1", min(size, INT64))
+        return row[0] if row else None
+
+    async def _migrate(self, connection: Any) -> None:
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK
+        )  # replicas start together
+        await connection.execute(VERSIONS)
+        applied = await connection.fetchval("SELECT count(*) FROM schema_version")
+        for version, statements in pending(applied, POSTGRES):
+            for statement in statements:
+                await connection.execute(statement)
+            await connection.execute("INSERT INTO schema_version VALUES ($1)", version)
+        await connection.execute(
+            "INSERT INTO log_head VALUES (1, 0, '', $1) ON CONFLICT DO NOTHING", self.hash_name
+        )
+        check_hash(await connection.fetchval("SELECT hash FROM log_head"), self.hash_name)
+
+    async def _rows(self, query: str, *values: object) -> list[Any]:
+        if not all(storable(value) for value in values if isinstance(value, str)):
+            return []
+        async with self._connection() as connection:
+            rows: list[Any] = await connection.fetch(query, *values)
+            return rows
+
+    async def _row(self, query: str, *values: object) -> Any:
+        return next(iter(await self._rows(query, *values)), None)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """A connection of the pool; the driver's errors become the contract's."""
+        if self._pool is None:
+            raise StoreUnavailable(f"PostgreSQL at {self._where}: the store is not open")
+        try:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                yield connection
+        except _DRIVER_ERRORS as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        """First line only: what follows in PostgreSQL's messages may quote a row."""
+        why = (str(error.args[0]) if len(error.args) == 1 else str(error)).splitlines() or [
+            "no answer in time"
+        ]
+        return StoreUnavailable(f"PostgreSQL at {self._where}: {why[0]}")
+
+
+async def _keep_session(_connection: Any) -> None:
+    """No reset when a connection goes back: nothing here changes a session, and it costs a message."""

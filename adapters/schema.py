@@ -1,0 +1,92 @@
+"""The tables, once for SQLite and PostgreSQL, and how values stand in them.
+
+    log_head    one row: size and frontier of the ledger, and its hash; writers lock it
+    entry       idx (dense from 0), entry_id, body, leaf
+    checkpoint  signed note of a size
+    secret      salt and payload of an entry; the only rows of the ledger that may be deleted
+    document    what the gateway keeps, by kind and id, and by kind and key
+
+A migration is a list of statements in which ``{…}`` stands for the dialect's type. Released migrations never
+change: a new version appends one. ``schema_version`` has a row for each migration that was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from adapters.errors import StoreError
+from adapters.store import Document
+from security.tree import HASH_SIZE, Frontier
+
+INT64 = 2**63 - 1
+VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY)"
+
+# Ids compare by their bytes in both; SQLite's row id must be spelled INTEGER to cost no second index.
+SQLITE = {"int": "INTEGER", "bytes": "BLOB", "id": "TEXT"}
+POSTGRES = {"int": "BIGINT", "bytes": "BYTEA", "id": 'TEXT COLLATE "C"'}
+
+MIGRATIONS = (
+    (
+        """CREATE TABLE log_head (
+            id INTEGER PRIMARY KEY CHECK (id = 1), size {int} NOT NULL, frontier {bytes} NOT NULL,
+            hash TEXT NOT NULL
+        )""",
+        """CREATE TABLE entry (
+            idx {int} PRIMARY KEY, entry_id {id} NOT NULL UNIQUE, body {bytes} NOT NULL, leaf {bytes} NOT NULL
+        )""",
+        "CREATE TABLE checkpoint (size {int} PRIMARY KEY, root {bytes} NOT NULL, note TEXT NOT NULL)",
+        "CREATE TABLE secret (entry_id {id} PRIMARY KEY, salt {bytes} NOT NULL, payload {bytes} NOT NULL)",
+        """CREATE TABLE document (
+            kind {id} NOT NULL, id {id} NOT NULL, key {id}, body {bytes} NOT NULL, at TEXT NOT NULL,
+            PRIMARY KEY (kind, id), UNIQUE (kind, key)
+        )""",
+    ),
+)
+
+
+def pending(applied: int, dialect: Mapping[str, str]) -> Iterator[tuple[int, list[str]]]:
+    """The migrations after the first ``applied``: number, statements. Raises StoreError for a newer store."""
+    if applied > len(MIGRATIONS):
+        raise StoreError(
+            f"the store has schema {applied}, this version knows {len(MIGRATIONS)}: run the newer version"
+        )
+    for version, statements in enumerate(MIGRATIONS[applied:], applied + 1):
+        yield version, [statement.format_map(dialect) for statement in statements]
+
+
+def check_hash(found: str, wanted: str) -> None:
+    """Raise StoreError unless the ledger was born with the hash that is asked for."""
+    if found != wanted:
+        raise StoreError(
+            f"the ledger in this store hashes with {found}, not {wanted}: keep its hash, or start another"
+        )
+
+
+def pack_frontier(frontier: Frontier) -> bytes:
+    """The frontier's hashes, one after the other."""
+    return b"".join(frontier.hashes)
+
+
+def unpack_frontier(size: int, packed: bytes) -> Frontier:
+    """The frontier of a ledger. Raises StoreError unless it has a hash for each one bit of the size."""
+    if len(packed) != size.bit_count() * HASH_SIZE:
+        raise StoreError(f"log_head is damaged: {len(packed)} bytes are no frontier of {size} entries")
+    return Frontier(size, tuple(packed[at : at + HASH_SIZE] for at in range(0, len(packed), HASH_SIZE)))
+
+
+def document_row(document: Document) -> tuple[str, str, str | None, bytes, str]:
+    """A row of ``document``: an empty key is NULL, which is never equal to another."""
+    return document.kind, document.id, document.key or None, document.body, document.at.isoformat()
+
+
+def row_document(row: Any) -> Document:
+    """The document of a row (kind, id, key, body, at)."""
+    kind, id_, key, body, at = row
+    return Document(kind=kind, id=id_, key=key or "", body=body, at=datetime.fromisoformat(at))
+
+
+def span(start: int, count: int) -> tuple[int, int]:
+    """[start, start + count) within the range of the databases' integers."""
+    return min(start, INT64), min(start + count, INT64)

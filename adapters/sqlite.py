@@ -1,0 +1,264 @@
+"""The store in one SQLite file, for one gateway process on one machine.
+
+Write-ahead log with ``synchronous=FULL``: a commit that returned is on the disk. Writes run in one thread,
+each in a ``BEGIN IMMEDIATE`` transaction; reads run on the event loop's thread on a connection of their own,
+where a point read takes microseconds and a hop to a thread eight times as long. Other processes (export,
+audit) may open the file at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from adapters.errors import KeyTaken, StoreUnavailable
+from adapters.schema import (
+    INT64,
+    SQLITE,
+    VERSIONS,
+    check_hash,
+    document_row,
+    pack_frontier,
+    pending,
+    row_document,
+    span,
+    unpack_frontier,
+)
+from adapters.store import Committed, Document, Head, Secret, refuse_repeats, storable
+from security.digests import HashName
+from security.ledger import Sealed, extend
+
+T = TypeVar("T")
+BUSY_SECONDS = 5.0
+
+
+class SqliteStore:
+    """A :class:`adapters.store.Store` in the file ``path``, which is made, readable by its owner alone."""
+
+    def __init__(self, path: Path, hash_name: HashName = "sha256") -> None:
+        self.path = path
+        self.hash_name: HashName = hash_name
+        self._thread: ThreadPoolExecutor | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        try:
+            self._writer = await self._in_thread(self._connect)
+            await self._write(self._migrate)
+            with self._errors():
+                self._reader = sqlite3.connect(self.path, isolation_level=None)
+                self._reader.execute("PRAGMA query_only = ON")
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._reader:
+            self._reader.close()
+            self._reader = None
+        if self._thread:
+            await self._in_thread(self._disconnect)
+            self._thread.shutdown()
+            self._thread = None
+
+    async def ping(self) -> None:
+        self._row("SELECT size FROM log_head")
+
+    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+        refuse_repeats(entries, documents)
+        return await self._write(lambda connection: self._append(connection, entries, documents))
+
+    async def document(self, kind: str, id: str) -> Document | None:  # noqa: A002
+        return self._document("SELECT * FROM document WHERE kind = ? AND id = ?", kind, id)
+
+    async def find(self, kind: str, key: str) -> Document | None:
+        return self._document("SELECT * FROM document WHERE kind = ? AND key = ?", kind, key)
+
+    async def documents(self, kind: str, after: str = "", limit: int = 100) -> list[Document]:
+        query = "SELECT * FROM document WHERE kind = ? AND id > ? ORDER BY id LIMIT ?"
+        return [row_document(row) for row in self._rows(query, kind, after, limit)]
+
+    async def replace(self, document: Document) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute(
+                    "INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id)"
+                    " DO UPDATE SET key = excluded.key, body = excluded.body, at = excluded.at",
+                    document_row(document),
+                )
+            except sqlite3.IntegrityError:
+                raise KeyTaken(document.kind, document.key) from None
+
+        await self._write(work)
+
+    async def head(self) -> Head:
+        frontier = unpack_frontier(*self._row("SELECT size, frontier FROM log_head"))
+        return Head(frontier.size, frontier.root(self.hash_name), frontier)
+
+    async def entries(self, start: int, count: int) -> list[bytes]:
+        query = "SELECT body FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx"
+        return [body for (body,) in self._rows(query, *span(start, count))]
+
+    async def leaves(self, start: int, count: int) -> list[bytes]:
+        query = "SELECT leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx"
+        return [leaf for (leaf,) in self._rows(query, *span(start, count))]
+
+    async def index_of(self, entry_id: str) -> int | None:
+        row = self._row("SELECT idx FROM entry WHERE entry_id = ?", entry_id)
+        return row[0] if row else None
+
+    async def secret(self, entry_id: str) -> Secret | None:
+        row = self._row("SELECT salt, payload FROM secret WHERE entry_id = ?", entry_id)
+        return Secret(*row) if row else None
+
+    async def erase(self, entry_id: str) -> bool:
+        if not storable(entry_id):
+            return False
+        query = "DELETE FROM secret WHERE entry_id = ?"
+        erased = await self._write(lambda connection: connection.execute(query, (entry_id,)).rowcount > 0)
+        if erased:  # until it is truncated, the write-ahead log keeps the page as it was
+            await self._in_thread(
+                lambda: self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            )
+        return erased
+
+    async def put_note(self, size: int, root: bytes, note: str) -> None:
+        query = "INSERT INTO checkpoint VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        await self._write(lambda connection: connection.execute(query, (size, root, note)))
+
+    async def note(self, size: int | None = None) -> str | None:
+        if size is None:
+            row = self._row("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        else:
+            row = self._row("SELECT note FROM checkpoint WHERE size = ?", min(size, INT64))
+        return row[0] if row else None
+
+    # the writer's thread
+
+    def _connect(self) -> sqlite3.Connection:
+        os.close(
+            os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        )  # SQLite gives its side files the same mode
+        connection = sqlite3.connect(self.path, BUSY_SECONDS, isolation_level=None)
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            connection.execute(f"PRAGMA {setting}")
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise self._unavailable("it is not open")
+        return self._writer
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._open_writer()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute(VERSIONS)
+        applied = connection.execute("SELECT count(*) FROM schema_version").fetchone()[0]
+        for version, statements in pending(applied, SQLITE):
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute("INSERT INTO schema_version VALUES (?)", (version,))
+        connection.execute(
+            "INSERT INTO log_head VALUES (1, 0, x'', ?) ON CONFLICT DO NOTHING", (self.hash_name,)
+        )
+        check_hash(connection.execute("SELECT hash FROM log_head").fetchone()[0], self.hash_name)
+
+    def _append(
+        self, connection: sqlite3.Connection, entries: Sequence[Sealed], documents: Sequence[Document]
+    ) -> Committed:
+        frontier = unpack_frontier(*connection.execute("SELECT size, frontier FROM log_head").fetchone())
+        grown, indexes = extend(frontier, entries, self.hash_name)
+        try:
+            connection.executemany(
+                "INSERT INTO entry VALUES (?, ?, ?, ?)",
+                [
+                    (i, entry.entry_id, entry.body, entry.leaf)
+                    for i, entry in zip(indexes, entries, strict=True)
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO secret VALUES (?, ?, ?)",
+                [(entry.entry_id, entry.salt, entry.payload) for entry in entries],
+            )
+            connection.executemany(
+                "INSERT INTO document VALUES (?, ?, ?, ?, ?)",
+                [document_row(document) for document in documents],
+            )
+        except sqlite3.IntegrityError:
+            connection.execute("ROLLBACK")  # what is found now was there before
+            _name_the_taken(connection, entries, documents)
+            raise
+        connection.execute("UPDATE log_head SET size = ?, frontier = ?", (grown.size, pack_frontier(grown)))
+        return Committed(frontier.size, grown.size, grown.root(self.hash_name))
+
+    # ways in, with the driver's errors turned into the contract's
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            raise self._unavailable("it is not open")
+        with self._errors():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._in_thread(lambda: self._transaction(work))
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        if self._reader is None:
+            raise self._unavailable("it is not open")
+        if not all(storable(value) for value in values if isinstance(value, str)):
+            return []
+        with self._errors():
+            return self._reader.execute(query, values).fetchall()
+
+    def _row(self, query: str, *values: object) -> Any:
+        return next(iter(self._rows(query, *values)), None)
+
+    def _document(self, query: str, kind: str, name: str) -> Document | None:
+        row = self._row(query, kind, name)
+        return row_document(row) if row else None
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(str(error)) from error
+
+    def _unavailable(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(f"the SQLite store {self.path}: {why}")
+
+
+def _name_the_taken(
+    connection: sqlite3.Connection, entries: Sequence[Sealed], documents: Sequence[Document]
+) -> None:
+    """Raise KeyTaken for the first of these that stands in the database."""
+    for entry in entries:
+        if connection.execute("SELECT 1 FROM entry WHERE entry_id = ?", (entry.entry_id,)).fetchone():
+            raise KeyTaken("entry", entry.entry_id)
+    query = "SELECT 1 FROM document WHERE kind = ? AND (id = ? OR key = ?)"
+    for document in documents:
+        if connection.execute(query, document_row(document)[:3]).fetchone():
+            raise KeyTaken(document.kind, document.key or document.id)

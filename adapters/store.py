@@ -1,0 +1,193 @@
+"""The contract of a gateway's store: the exchange ledger, its erasable secrets, and the gateway's documents.
+
+One store holds both, because a decision and its evidence are kept together or not at all: ``commit`` is one
+transaction over entries and documents. The tables stand in :mod:`adapters.schema`; SQLite serves one process
+on one machine, PostgreSQL any number of replicas. The implementations stay short because the contract is
+here.
+
+**Trust.** Nothing in a store is believed because it stands there. Who can write to the database can delete
+and hide, but not rewrite what was published: the root of every published checkpoint is signed, and the other
+regions' gateways cosign it. ``secret`` and ``document`` hold patients' data and deserve the database's
+protection (disk encryption, least privilege); the other tables hold none.
+
+**Errors.** Every method but ``close`` raises :class:`StoreUnavailable` when the database cannot be reached or
+does not answer in time, and leaks no exception of a driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from adapters.errors import KeyTaken, StoreError
+from security.digests import HashName
+from security.ledger import Sealed
+from security.tree import Frontier
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """Something that the gateway keeps: ``id`` is unique within ``kind``, and so is ``key`` unless it is
+    empty.
+
+    ``body`` is opaque bytes; ``at`` is aware and comes back equal, with its offset. Making one raises
+    StoreError for text that a database cannot hold (NUL, lone surrogates), without an id, or with a naive
+    time.
+    """
+
+    kind: str
+    id: str
+    key: str = ""
+    body: bytes
+    at: datetime
+
+    def __post_init__(self) -> None:
+        if not (self.kind and self.id and storable(self.kind) and storable(self.id) and storable(self.key)):
+            raise StoreError(
+                "a document needs a kind and an id; they and its key hold no NUL or lone surrogate"
+            )
+        if self.at.tzinfo is None:
+            raise StoreError(f"the time of a {self.kind} has no time zone")
+
+
+class Head(Struct, frozen=True):
+    """The state of the ledger: entries, root over them (32 bytes), and what appending needs."""
+
+    size: int
+    root: bytes
+    frontier: Frontier
+
+
+class Committed(Struct, frozen=True):
+    """A commit that is durable: where its first entry stands, and size and root of the ledger with it."""
+
+    first_index: int
+    size: int
+    root: bytes
+
+
+class Secret(Struct, frozen=True):
+    """What opens an entry: its salt (32 bytes) and its payload."""
+
+    salt: bytes
+    payload: bytes
+
+
+class Store(Protocol):
+    """The store. One object serves all tasks of one event loop; every method may be called concurrently."""
+
+    @property
+    def hash_name(self) -> HashName:
+        """The hash of the ledger's tree, fixed at its birth."""
+        ...
+
+    async def open(self) -> None:
+        """Connect, apply the migrations that are missing, and check that commits will be durable.
+
+        Several processes may open one new store at once. Raises StoreError when the database was made by a
+        newer version or for another hash, or would lose commits in a crash.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let the running write finish and give back the connections. Safe to call twice."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the database answers."""
+        ...
+
+    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+        """Keep all of these, or nothing.
+
+        Atomicity: one transaction. Ordering: entries get dense indexes in their order, from the size that the
+        ledger had; concurrent commits, also of other processes, follow one another. Durability: what is
+        returned has reached the disk. Retry: after StoreUnavailable the commit may or may not have happened,
+        so the caller repeats it with the same entries; an entry id that is stored (or stands here twice)
+        raises KeyTaken with the kind ``entry``, and ``index_of`` tells where it stands.
+
+        Raises KeyTaken also for a document whose (kind, id) or (kind, key) exists (naming its key, or its id
+        when it has none), LedgerRefused for an entry that was sealed for another hash; then nothing is kept.
+        """
+        ...
+
+    async def document(self, kind: str, id: str) -> Document | None:  # noqa: A002 - the field's own name
+        """The document, or None."""
+        ...
+
+    async def find(self, kind: str, key: str) -> Document | None:
+        """The document with a key that is not empty, or None."""
+        ...
+
+    async def documents(self, kind: str, after: str = "", limit: int = 100) -> list[Document]:
+        """At most ``limit`` documents whose id comes after ``after``, in the order of the ids' UTF-8 bytes.
+
+        The next page begins after the last id. Ids that begin with the time page in the order of time.
+        """
+        ...
+
+    async def replace(self, document: Document) -> None:
+        """Keep the newest state of something mutable, such as a cached key list: insert it, or replace that
+        of the same kind and id. Durable as ``commit``; the last call wins. Raises KeyTaken when another id
+        has the key.
+        """
+        ...
+
+    async def head(self) -> Head:
+        """The committed state of the ledger; it never shrinks."""
+        ...
+
+    async def entries(self, start: int, count: int) -> list[bytes]:
+        """The bodies of the entries [start, start + count), as far as there are any."""
+        ...
+
+    async def leaves(self, start: int, count: int) -> list[bytes]:
+        """The leaf hashes (32 bytes) of the entries [start, start + count), as far as there are any."""
+        ...
+
+    async def index_of(self, entry_id: str) -> int | None:
+        """Where an entry stands, or None."""
+        ...
+
+    async def secret(self, entry_id: str) -> Secret | None:
+        """What opens an entry, or None when it was erased or never was."""
+        ...
+
+    async def erase(self, entry_id: str) -> bool:
+        """Delete an entry's salt and payload, and say whether there were any. Durable as ``commit``.
+
+        Entry and leaf stay: every proof stays valid. Copies in backups and in the database's own log go when
+        those do; their retention is the operator's.
+        """
+        ...
+
+    async def put_note(self, size: int, root: bytes, note: str) -> None:
+        """Keep the signed checkpoint of a size; the first one stays, so that repeating is harmless."""
+        ...
+
+    async def note(self, size: int | None = None) -> str | None:
+        """The signed checkpoint of a size, or the newest one; None when there is none."""
+        ...
+
+
+def storable(text: str) -> bool:
+    """Whether both databases can hold the text: PostgreSQL knows no NUL, UTF-8 no lone surrogates."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def refuse_repeats(entries: Sequence[Sealed], documents: Sequence[Document]) -> None:
+    """Raise KeyTaken when one commit holds an entry id, a (kind, id) or a (kind, key) twice."""
+    seen: set[tuple[str, ...]] = set()
+    for names in (
+        *(("entry", entry.entry_id) for entry in entries),
+        *(("id", document.kind, document.id) for document in documents),
+        *(("key", document.kind, document.key) for document in documents if document.key),
+    ):
+        if names in seen:
+            raise KeyTaken(*names[-2:])
+        seen.add(names)

@@ -1,0 +1,65 @@
+"""The application: settings in, an ASGI app out; everything with a life of its own lives in the lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from gateway.checks import Checks
+from gateway.errors import TABLE
+from gateway.faces import cds, fhir, ledger, operations, peer, rest
+from gateway.faces.common import Guard
+from gateway.faces.describe import openapi
+from gateway.log import Log
+from gateway.outcomes import Outcomes
+from gateway.peers import Peers
+from gateway.settings import Settings
+from gateway.wiring import open_gateway
+
+VERSION = "0.1.0"
+
+
+def create_app(settings: Settings, log: Log | None = None) -> ASGIApp:
+    """The gateway as an ASGI application; it opens its stores and nodes when the server starts it.
+
+    Raises (when started):
+        SettingsError, CatalogueError, TrustError, AdapterError: with one line that says what to do.
+    """
+    write = log or Log()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(settings, write) as gateway:
+            checks = Checks(gateway)
+            app.state.gateway = gateway
+            app.state.checks = checks
+            app.state.outcomes = Outcomes(gateway, checks)
+            app.state.peers = Peers(gateway)
+            guard.metrics = gateway.metrics
+            yield
+
+    app = describe_app(lifespan)
+    guard = Guard(app, write)
+    for kind in TABLE:
+        app.add_exception_handler(kind, guard.handle)
+    app.add_exception_handler(HTTPException, guard.handle)
+    return guard
+
+
+def describe_app(lifespan: object = None) -> FastAPI:
+    """The routes alone, for the running gateway and for the published description."""
+    app = FastAPI(
+        title="联认 Lianren",
+        version=VERSION,
+        summary="检查检验结果互认 gateway: ask before ordering again",
+        lifespan=lifespan,  # type: ignore[arg-type]
+        redoc_url=None,
+    )
+    for face in (rest, peer, fhir, cds, ledger, operations):
+        app.include_router(face.router)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app

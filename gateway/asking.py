@@ -1,0 +1,42 @@
+"""A small client of the REST face, for the command line and the demonstration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+import msgspec
+
+from gateway.model import CheckAnswer, Problem
+
+
+class Refused(Exception):
+    """The gateway could not be reached or refused; the message is one line."""
+
+
+def ask(gateway: str, token: str, body: Mapping[str, object], *, seconds: float = 30.0) -> CheckAnswer:
+    """Post a check and read the answer.
+
+    Raises:
+        Refused: with the gateway's own sentence.
+    """
+    try:
+        response = httpx.post(
+            f"{gateway.rstrip('/')}/api/v1/checks",
+            content=msgspec.json.encode(body),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+            timeout=seconds,
+            trust_env=False,
+        )
+    except httpx.HTTPError as wrong:
+        raise Refused(f"{gateway} cannot be asked: {type(wrong).__name__}") from None
+    try:
+        if response.status_code == 200:
+            return msgspec.json.decode(response.content, type=CheckAnswer)
+        problem = msgspec.json.decode(response.content, type=Problem)
+    except msgspec.MsgspecError:
+        raise Refused(f"{gateway} answered {response.status_code} with something unreadable") from None
+    raise Refused(
+        f"{problem.status} {problem.code}: {problem.detail}"
+        + (f" ({problem.field})" if problem.field else "")
+    )

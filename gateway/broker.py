@@ -1,0 +1,83 @@
+"""Scatter one question over all nodes, gather what comes back by the deadline, and leave no node unnamed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from adapters import Answer, Node, Question, Report, join_images
+from recognition import Result
+
+
+class Gathered(Struct, frozen=True):
+    """Answers of every asked node; ``results`` are joined with what the archives hold."""
+
+    answers: tuple[Answer, ...]
+    results: tuple[Result, ...]
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """One report for every node asked, those behind another gateway included."""
+        return tuple(report for answer in self.answers for report in (answer.report, *answer.behind))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every asked node was heard."""
+        return all(report.state in ("answered", "empty") for report in self.reports)
+
+
+class Broker:
+    """Asks the nodes; holds no state between questions.
+
+    Args:
+        nodes: every node of this gateway.
+        observe: called with each report, for metrics and the log.
+    """
+
+    def __init__(self, nodes: Sequence[Node], observe: Callable[[Report], None]) -> None:
+        self._nodes = tuple(nodes)
+        self._observe = observe
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes, in the order of the settings."""
+        return self._nodes
+
+    async def gather(self, question: Question) -> Gathered:
+        """Ask every node at once; back within ``question.budget``. A node that is not is reported ``late``.
+
+        Other gateways are asked only while the question has hops left, which cuts loops.
+        """
+        asked = [node for node in self._nodes if node.kind != "gateway" or question.hops > 0]
+        started = time.monotonic()
+        tasks = [asyncio.create_task(node.prior(question)) for node in asked]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=question.budget)
+        finally:
+            for task in tasks:
+                task.cancel()
+        took = round((time.monotonic() - started) * 1000)
+        answers = tuple(
+            task.result() if task.done() and not task.cancelled() else _late(node, took)
+            for node, task in zip(asked, tasks, strict=True)
+        )
+        for answer in answers:
+            self._observe(answer.report)
+        institutions = {node.id: node.institution for node in asked}
+        return Gathered(answers, join_images(answers, institutions))
+
+
+def _late(node: Node, took_ms: int) -> Answer:
+    report = Report(
+        node=node.id,
+        kind=node.kind,
+        state="late",
+        took_ms=took_ms,
+        fault="node",
+        detail="no answer before the deadline",
+    )
+    return Answer(report=report)

@@ -1,0 +1,360 @@
+"""The way of one question, steps 1 to 9 of the design, independent of the face it came in by.
+
+1. ask      who is it, may they, is the request whole
+2. name     planned names onto items; what cannot be named is said
+3. find     one question to all nodes, one deadline                          (:mod:`gateway.finding`)
+4. read     the adapters turn answers into results; what is wrong with a record is flagged
+5. mark     own results are signed, others' marks verified; the decision looks at them
+6. decide   pure, under one catalogue version
+7. record   question, answers, marks, verdict in one durable write; without it there is no answer
+8. answer   the same for every face; the same request id gives the same answer again
+9. outcome  what the doctor did                                              (:mod:`gateway.outcomes`)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from adapters import KeyTaken, Question, StoreUnavailable
+from adapters.store import Document
+from catalog import Catalogue, Kind
+from gateway.clients import Client
+from gateway.errors import BadRequest, EvidenceUnavailable, NotFound, NotPermitted, RequestIdReused
+from gateway.evidence import Evidence
+from gateway.finding import Found, elapsed_ms, find
+from gateway.model import (
+    AdviceOut,
+    CatalogueRef,
+    CheckAnswer,
+    CheckRequest,
+    Coded,
+    LedgerRef,
+    PersonIn,
+    ResultOut,
+    Unnamed,
+    VerdictOut,
+)
+from gateway.wiring import Gateway, Rules
+from mapping import LocalName, canonical
+from recognition import Check, Decision, Planned, Verdict, decide, digest
+from security.errors import IdentityRefused
+from security.identity import Identifier, identifier
+
+SKEW = timedelta(minutes=5)
+OLDEST = timedelta(days=7)
+RESERVE_MS = 60
+"""Of the deadline, kept back for deciding, signing and recording."""
+
+_UNNAMED: dict[str, tuple[str, str]] = {
+    "unknown": ("目录中没有此名称，请核对或改选项目", "no item has this name; check it or send a code"),
+    "specimen_unsaid": ("此名称须同时注明标本", "the name needs its specimen beside it"),
+    "no_modality": ("此名称须同时注明检查类型", "the name needs its modality beside it"),
+    "conflict": ("名称与随附的检查类型或标本不一致", "the name contradicts the fields beside it"),
+    "lost_character": ("名称中有丢失的字符，请检查字符集", "a character of the name was lost on the way"),
+    "empty": ("没有填写名称", "there is no name"),
+}  # fmt: skip
+
+
+class KeptCheck(Struct, frozen=True):
+    """A check as it is stored: the answer, whose it is, and the digest of the body that asked for it."""
+
+    institution: str
+    body_digest: str
+    answer: CheckAnswer
+
+
+class Checks:
+    """Answers checks, and finds earlier answers again."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, request: CheckRequest, client: Client, face: str) -> CheckAnswer:
+        """Answer a check, or answer it again.
+
+        Raises:
+            NotPermitted: the client may not ask.
+            BadRequest, IdentityRefused, UnknownEntry: a field is wrong; nothing was asked or kept.
+            RequestIdReused: this request id came before with another body.
+            EvidenceUnavailable: the answer could not be recorded, so there is none.
+        """
+        client.require("his")
+        started = time.monotonic()
+        body_digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        key = f"{client.id}|{request.request_id}"
+        replayed = (kept := await self._kept(key)) is not None
+        if kept is None:
+            if key not in self._running:  # one asking of each request id at a time
+                task = asyncio.create_task(self._ask(request, client, key, body_digest))
+                task.add_done_callback(lambda _: self._running.pop(key, None))
+                self._running[key] = task
+            await asyncio.shield(self._running[key])
+            kept = await self._kept(key)
+        if kept is None or kept.body_digest != body_digest:
+            raise RequestIdReused(
+                "this request id was used before with another body; a new question needs a new id",
+                field="request_id",
+            )
+        self._observe(kept.answer, client, face, elapsed_ms(started), replayed=replayed)
+        return kept.answer
+
+    async def answer(self, check_id: str, client: Client) -> CheckAnswer:
+        """An answer given before, to the same institution or to an auditor.
+
+        Raises:
+            NotFound: no such id was ever returned to this institution.
+        """
+        document = await self._gateway.store.document("check", check_id)
+        if document is not None:
+            kept = await self._read(document)
+            if "auditor" in client.roles or kept.institution == client.institution:
+                return kept.answer
+        raise NotFound(f"no check {check_id!r} was answered for your institution", field="id")
+
+    async def _kept(self, key: str) -> KeptCheck | None:
+        document = await self._gateway.store.find("check", key)
+        return await self._read(document) if document else None
+
+    async def _read(self, document: Document) -> KeptCheck:
+        kept = msgspec.json.decode(document.body, type=KeptCheck)
+        index = await self._gateway.store.index_of(kept.answer.ledger.entry)
+        ledger = msgspec.structs.replace(kept.answer.ledger, index=-1 if index is None else index)
+        return msgspec.structs.replace(kept, answer=msgspec.structs.replace(kept.answer, ledger=ledger))
+
+    async def _ask(self, request: CheckRequest, client: Client, key: str, body_digest: str) -> None:
+        gateway, rules = self._gateway, self._gateway.rules
+        now = datetime.now(UTC)
+        # 1
+        if client.institution not in rules.catalogue.institutions:
+            raise NotPermitted(
+                f"client {client.id} speaks for no institution of catalogue {rules.catalogue.version}"
+            )
+        person = read_person(request.patient)
+        asked_at = _moment(request.asked_at, now)
+        # 2
+        planned, unnamed = _name(request, rules)
+        check = Check(at=asked_at, receiver=client.institution, planned=planned, context=request.context)
+        check_id = uuid.uuid4().hex
+        evidence = Evidence(
+            owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
+        )
+        pseudonym = gateway.pseudonymiser.for_recipient(person.type, person.text, gateway.settings.owner)
+        codes = [code for entry in planned for code in entry.items]
+        first = rules.catalogue.item(codes[0]) if codes else None
+        scheme, item = (first.lists[0] if first and first.lists else "", first.code if first else "")
+        evidence.question(
+            {
+                "check": check_id,
+                "person": pseudonym,
+                "receiver": client.institution,
+                "items": codes,
+                "at": asked_at.isoformat(),
+            },
+            scheme=scheme,
+            item=item,
+        )
+        # 3 to 5
+        kinds: tuple[Kind, ...] = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
+        budget = (request.deadline_ms or gateway.settings.deadline_ms) - RESERVE_MS
+        found = Found((), (), True, ())
+        if kinds:
+            question = Question(
+                id=check_id,
+                person=person,
+                kinds=kinds,
+                since=asked_at - timedelta(days=gateway.settings.lookback_days),
+                at=asked_at,
+                receiver=client.institution,
+                budget=max(budget, RESERVE_MS) / 1000,
+            )
+            found = await find(gateway, rules, question, evidence)
+        # 6
+        decision = decide(check, found.results, rules.catalogue)
+        # 7
+        sealed = evidence.record("verdict", _summary(check_id, decision), scheme=scheme, item=item)
+        answer = _answer(check_id, request, check, decision, found, unnamed, rules)
+        answer = msgspec.structs.replace(answer, ledger=LedgerRef(gateway.origin, sealed.entry_id, -1))
+        kept = KeptCheck(client.institution, body_digest, answer)
+        documents = [
+            *found.documents,
+            Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
+        ]
+        try:
+            await gateway.sequencer.append(evidence.entries, documents)
+        except KeyTaken as taken:
+            if taken.kind == "check":
+                return  # another replica answered this request id meanwhile; its answer is the answer
+            raise EvidenceUnavailable("two replicas marked one result at once; ask again") from None
+        except StoreUnavailable as wrong:
+            raise EvidenceUnavailable(
+                f"the ledger of {gateway.settings.owner} cannot keep evidence now, so nothing is answered;"
+                f" order as without this service ({wrong})"
+            ) from None
+
+    def _observe(
+        self, answer: CheckAnswer, client: Client, face: str, took_ms: int, *, replayed: bool
+    ) -> None:
+        gateway = self._gateway
+        gateway.metrics.checks.labels(face, str(answer.complete).lower()).inc()
+        gateway.metrics.seconds.labels(face).observe(took_ms / 1000)
+        for verdict in answer.verdicts:
+            gateway.metrics.verdicts.labels(verdict.verdict, verdict.reasons[0].rule).inc()
+        gateway.log(
+            "check_answered",
+            check=answer.id,
+            client=client.id,
+            face=face,
+            verdicts=len(answer.verdicts),
+            nodes=len(answer.nodes),
+            took_ms=took_ms,
+            ledger_index=answer.ledger.index,
+            replayed=replayed,
+        )
+
+
+def read_person(person: PersonIn) -> Identifier:
+    """The person's number in canonical form.
+
+    Raises:
+        IdentityRefused: unknown type or malformed number; ``field`` names which, the number is not repeated.
+    """
+    try:
+        return identifier(person.type, person.value)
+    except IdentityRefused as refused:
+        refused.field = "patient"  # type: ignore[attr-defined]
+        raise
+
+
+def _moment(asked_at: datetime | None, now: datetime) -> datetime:
+    if asked_at is None:
+        return now
+    if asked_at > now + SKEW:
+        raise BadRequest("lies in the future; send the time of asking, or leave it out", field="asked_at")
+    if asked_at < now - OLDEST:
+        raise BadRequest(f"is more than {OLDEST.days} days ago; ask again for today", field="asked_at")
+    return asked_at
+
+
+def _name(request: CheckRequest, rules: Rules) -> tuple[tuple[Planned, ...], tuple[Unnamed, ...]]:
+    """Step 2: by item or panel code, else by the hospital's own name; an unknown code is a wrong request."""
+    planned: list[Planned] = []
+    unnamed: list[Unnamed] = []
+    catalogue = rules.catalogue
+    for number, wanted in enumerate(request.planned):
+        if bool(wanted.name) == bool(wanted.item):
+            raise BadRequest("needs either a name or an item code", field=f"planned[{number}]")
+        if code := wanted.item or rules.normaliser.panel(wanted.name):
+            if panel := catalogue.panels.get(code):
+                planned.append(Planned(panel.name, panel.members, panel.code))
+            elif held := catalogue.items.get(code):
+                planned.append(Planned(held.name, (held.code,)))
+            else:
+                raise BadRequest(
+                    f"is no item or panel of catalogue {catalogue.version}", field=f"planned[{number}].item"
+                )
+            continue
+        named = rules.normaliser.read(
+            LocalName(name=wanted.name, kind=wanted.kind, modality=wanted.modality, specimen=wanted.specimen)
+        )
+        if named.item:
+            planned.append(Planned(wanted.name, (named.item,)))
+        else:
+            zh, en = _UNNAMED[named.reason]
+            review = hashlib.sha256(canonical(wanted.name).canonical.encode()).hexdigest()[:16]
+            unnamed.append(Unnamed(wanted.name, named.reason, review, zh, en))
+    return tuple(planned), tuple(unnamed)
+
+
+def _summary(check_id: str, decision: Decision) -> dict[str, object]:
+    """What the verdict's ledger payload says: digests, verdicts and rules; no value, no name."""
+    return {
+        "check": check_id,
+        "catalogue": decision.catalogue,
+        "verdicts": [
+            {
+                "result": digest(verdict.result).hex(),
+                "item": verdict.item or "",
+                "verdict": verdict.verdict,
+                "rules": [reason.rule for reason in verdict.reasons],
+                "mark": verdict.result.mark.id if verdict.result.mark else "",
+            }
+            for verdict in decision.verdicts
+        ],
+        "to_order": [list(advice.to_order) for advice in decision.advice],
+    }
+
+
+def _answer(
+    check_id: str,
+    request: CheckRequest,
+    check: Check,
+    decision: Decision,
+    found: Found,
+    unnamed: tuple[Unnamed, ...],
+    rules: Rules,
+) -> CheckAnswer:
+    catalogue = rules.catalogue
+    return CheckAnswer(
+        id=check_id,
+        request_id=request.request_id,
+        receiver=Coded(check.receiver, catalogue.institution(check.receiver).name),
+        asked_at=check.at,
+        catalogue=CatalogueRef(
+            catalogue.version, catalogue.illustrative, catalogue.notice_zh, catalogue.notice_en
+        ),
+        complete=found.complete,
+        advice=tuple(
+            AdviceOut(
+                advice.planned,
+                advice.panel,
+                tuple(_item(catalogue, code) for code in advice.served),
+                tuple(_item(catalogue, code) for code in advice.to_order),
+            )
+            for advice in decision.advice
+        ),
+        verdicts=tuple(_verdict(verdict, catalogue) for verdict in decision.verdicts),
+        unnamed=unnamed,
+        nodes=found.reports,
+        ledger=LedgerRef("", "", -1),
+    )
+
+
+def _item(catalogue: Catalogue, code: str) -> Coded:
+    return Coded(code, catalogue.item(code).name)
+
+
+def _verdict(verdict: Verdict, catalogue: Catalogue) -> VerdictOut:
+    result = verdict.result
+    institution = catalogue.institutions.get(result.institution)
+    return VerdictOut(
+        verdict=verdict.verdict,
+        reasons=verdict.reasons,
+        result=ResultOut(
+            id=result.id,
+            node=result.node,
+            kind=result.kind,
+            institution=Coded(result.institution, institution.name if institution else ""),
+            local_name=result.local_name,
+            status=result.status,
+            performed=result.performed,
+            reported=result.reported,
+            specimen=result.specimen,
+            value=result.value,
+            unit=result.unit,
+            study_uid=result.study_uid,
+            images=result.images,
+        ),
+        item=_item(catalogue, verdict.item) if verdict.item else None,
+        serves=_item(catalogue, verdict.serves) if verdict.serves else None,
+        list=verdict.list,
+        mark=result.mark,
+        expires=verdict.expires,
+    )

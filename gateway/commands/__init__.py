@@ -1,0 +1,1 @@
+"""The commands of ``lianren``, one module a subject."""

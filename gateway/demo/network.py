@@ -1,0 +1,274 @@
+"""The demonstration network: three gateways over real nodes on loopback, with the records of ``records.py``.
+
+Everything it writes lies below one folder and is made anew at each start, except ``packages/`` (what npm
+brought). Everything it starts ends with it. One network at a time uses a folder; a second start says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import httpx
+import msgspec
+
+from catalog import BUNDLED, Qualification
+from gateway.demo import peers
+from gateway.demo.peers import LOOPBACK, Peer, PeerError
+from gateway.demo.records import ARCHIVES, NODES, Records, everything
+from gateway.demo.studies import store as store_study
+from gateway.keeper import roots_of
+from security.keys import Algorithm
+from security.keystore import KeyStore
+
+GATEWAYS = {"cq": ("重庆示例", "500000"), "sc": ("四川示例", "510000"), "lab8": ("检验联盟示例", "LAB8")}
+OWNERS = {
+    "cq": ("EX-CQ-01",),
+    "sc": ("EX-SC-01",),
+    "lab8": tuple(code for code in NODES if code not in ("EX-CQ-01", "EX-SC-01")),
+}
+FOREIGN_NODE = "hn-lis"
+"""The node that a foreign FHIR server plays where node and npm are there."""
+
+Say = Callable[[str], None]
+_KEYS: tuple[tuple[str, Algorithm], ...] = (
+    ("root", "Ed25519"), ("root", "SM2"), ("log", "Ed25519"), ("log", "SM2"), ("mark", "Ed25519")
+)  # fmt: skip
+
+
+@dataclass
+class DemoGateway:
+    """One gateway of the network: how to reach it, and the token of each institution that may ask."""
+
+    owner: str
+    name: str
+    url: str
+    config: Path
+    tokens: dict[str, str]
+
+
+@dataclass
+class Network:
+    """The running network. ``nodes`` are the systems that are asked; ``notes`` what a person should know."""
+
+    now: datetime
+    records: Records
+    gateways: dict[str, DemoGateway] = field(default_factory=dict)
+    nodes: dict[str, Peer] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def running(folder: Path, port: int | None, say: Say) -> Iterator[Network]:
+    """Start the network, and stop all of it at the end.
+
+    Args:
+        folder: where it writes; created if it is not there.
+        port: the first of three for the gateways; free ones if None.
+        say: told each step, in a few words.
+
+    Raises:
+        PeerError: with one line: a port in use, a second start, a server that did not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    with ExitStack() as stack:
+        stack.enter_context(_alone(folder))
+        ports = [peers.checked_port(port + n if port else None) for n in range(3)]
+        work = folder / "run"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        network = Network(datetime.now(UTC), Records({}, {}, ()))
+        stack.callback(_stop, network, say)
+        say("starting archives and FHIR nodes")
+        with ThreadPoolExecutor(4) as pool:
+            network.records = everything(network.now)
+            started = [pool.submit(_archive, network, work, name) for name in ARCHIVES.values()]
+            started += [pool.submit(_fhir_node, network, folder, work, code) for code in NODES]
+            for future in started:
+                future.result()
+        say("loading synthetic patients, reports and images")
+        _seed(network)
+        say("starting three gateways")
+        _gateways(network, work, ports)
+        yield network
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    lock: IO[str] = (folder / "lock").open("a")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PeerError(f"a demo already runs in {folder}; stop it, or choose another --folder") from None
+        yield
+
+
+def _stop(network: Network, say: Say) -> None:
+    say("stopping")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda peer: peer.stop(), network.nodes.values()))
+
+
+def _archive(network: Network, work: Path, name: str) -> None:
+    peer = peers.dicomweb(work, name)
+    network.nodes[name] = peer
+    if peer.kind != "orthanc" and not network.notes:
+        network.notes.append(
+            "图像由 tiny-pacs 提供；完整演示请安装 Orthanc / for the full demonstration:"
+            " apt-get install --no-install-recommends orthanc orthanc-dicomweb"
+        )
+
+
+def _fhir_node(network: Network, folder: Path, work: Path, institution: str) -> None:
+    name = NODES[institution]
+    if name == FOREIGN_NODE:
+        try:
+            network.nodes[name] = peers.medplum(folder / "packages", name=name)
+        except PeerError as missing:
+            network.notes.append(f"{name} is a node of our own instead of a foreign FHIR server: {missing}")
+        else:
+            return
+    port = peers.free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    words = [
+        "source",
+        "--store",
+        str(work / f"{name}.sqlite3"),
+        "--institution",
+        institution,
+        "--port",
+        str(port),
+    ]
+    network.nodes[name] = peers.lianren(work, words, url, f"{url}/metadata", name=name)
+
+
+def _seed(network: Network) -> None:
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        for name, bundle in network.records.bundles.items():
+            headers = {"Content-Type": "application/fhir+json"}
+            response = client.post(network.nodes[name].url, content=bundle, headers=headers)
+            if response.status_code != 200:
+                raise PeerError(f"{name} did not take its records: it answered {response.status_code}")
+    for archive, studies in network.records.studies.items():
+        for study in studies:
+            store_study(network.nodes[archive].url, study)
+
+
+def _gateways(network: Network, work: Path, ports: list[int]) -> None:
+    catalogue = _catalogue(work / "catalogue", network.records.qualifications)
+    peer_tokens = {(asker, asked): secrets.token_urlsafe(24) for asker in GATEWAYS for asked in GATEWAYS}
+    for (owner, (name, _)), port in zip(GATEWAYS.items(), ports, strict=True):
+        home = work / owner
+        (home / "data").mkdir(parents=True)
+        _make_keys(home, owner, work)
+        institutions = (*OWNERS[owner],)
+        tokens = {code: secrets.token_urlsafe(24) for code in institutions}
+        network.gateways[owner] = DemoGateway(
+            owner, name, f"http://{LOOPBACK}:{port}", home / "lianren.toml", tokens
+        )
+    for gateway in network.gateways.values():
+        gateway.config.write_text(_toml(network, gateway, work, catalogue, peer_tokens), encoding="utf-8")
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda gateway: _serve(network, work, gateway), network.gateways.values()))
+
+
+def _serve(network: Network, work: Path, gateway: DemoGateway) -> None:
+    def ready() -> bool:
+        try:
+            answer = httpx.get(f"{gateway.url}/health/ready", timeout=2, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200 and answer.json()["key_lists_missing"] == []
+
+    words = ["serve", "--config", str(gateway.config)]
+    name = f"gateway-{gateway.owner}"
+    network.nodes[name] = peers.lianren(work, words, gateway.url, ready, name=name)
+
+
+def _catalogue(folder: Path, further: tuple[Qualification, ...]) -> Path:
+    """The bundled catalogue with the qualifications that hang on today's date."""
+    shutil.copytree(BUNDLED, folder)
+    file = folder / "qualifications.csv"
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        columns = next(csv.reader(opened))
+    with file.open("a", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, columns, restval="")
+        for qualification in further:
+            fields = msgspec.to_builtins(qualification)
+            writer.writerow({name: "" if fields.get(name) is None else fields[name] for name in columns})
+    return folder
+
+
+def _make_keys(home: Path, owner: str, work: Path) -> None:
+    passphrase = home / "passphrase"
+    passphrase.write_text(secrets.token_urlsafe(32))
+    passphrase.chmod(0o600)
+    store = KeyStore(home / "data" / "keys", passphrase.read_bytes())
+    for purpose, algorithm in _KEYS:
+        store.new(algorithm, owner, purpose, datetime.now(UTC))
+    (work / f"{owner}-roots.json").write_bytes(msgspec.json.encode(roots_of(store, owner)))
+
+
+def _toml(
+    network: Network,
+    gateway: DemoGateway,
+    work: Path,
+    catalogue: Path,
+    peer_tokens: dict[tuple[str, str], str],
+) -> str:
+    home = gateway.config.parent
+    others = [other for other in network.gateways.values() if other is not gateway]
+    top: dict[str, object] = {
+        "name": gateway.name,
+        "owner": gateway.owner,
+        "region": GATEWAYS[gateway.owner][1],
+        "base_url": gateway.url,
+        "port": int(gateway.url.rpartition(":")[2]),
+        "data_dir": str(home / "data"),
+        "catalogue": str(catalogue),
+        "key_passphrase_file": str(home / "passphrase"),
+        "deadline_ms": 4000,
+        "demo": True,
+    }
+    tables: list[tuple[str, dict[str, object]]] = []
+    for institution in OWNERS[gateway.owner]:
+        name = NODES[institution]
+        node = {"id": name, "kind": "fhir", "url": network.nodes[name].url, "institution": institution}
+        tables.append(("nodes", {**node, "timeout_ms": 3000}))
+        if archive := ARCHIVES.get(institution):
+            node = {"id": archive, "kind": "dicomweb", "url": network.nodes[archive].url, "identity": name}
+            tables.append(("nodes", {**node, "institution": institution, "timeout_ms": 3000}))
+        digest = hashlib.sha256(gateway.tokens[institution].encode()).hexdigest()
+        client: dict[str, object] = {"id": f"his-{institution.lower()}", "institution": institution}
+        tables.append(("clients", {**client, "roles": ["his"], "token_sha256": digest}))
+    for other in others:
+        token_file = home / f"token-{other.owner}"
+        token_file.write_text(peer_tokens[gateway.owner, other.owner])
+        token_file.chmod(0o600)
+        peer = {"id": f"gw-{other.owner}", "kind": "gateway", "url": other.url, "timeout_ms": 3600}
+        tables.append(("nodes", {**peer, "token_file": str(token_file)}))
+        digest = hashlib.sha256(peer_tokens[other.owner, gateway.owner].encode()).hexdigest()
+        tables.append(("clients", {"id": f"gw-{other.owner}", "roles": ["peer"], "token_sha256": digest}))
+        roots = str(work / f"{other.owner}-roots.json")
+        tables.append(("pins", {"owner": other.owner, "url": other.url, "keys_file": roots}))
+    lines = [f"{name} = {_value(value)}" for name, value in top.items()]
+    for name, fields in tables:
+        lines += ["", f"[[{name}]]", *(f"{key} = {_value(value)}" for key, value in fields.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON string, number, boolean or list of strings is TOML

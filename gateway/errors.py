@@ -1,0 +1,127 @@
+"""Every error of the house, and what a caller sees of it.
+
+    GatewayError                    raised in this room
+    ├── SettingsError               the configuration; the process does not start
+    ├── NotAuthenticated            no or unknown token
+    ├── NotPermitted                known caller, missing role or institution
+    ├── BadRequest                  a field of the request; BadBody of gateway.body is its syntax
+    ├── NotFound                    an id this gateway never returned
+    ├── RequestIdReused             the request id came before with another body
+    ├── PrefetchMissing             CDS Hooks: what the discovery asked for was not sent (412)
+    └── EvidenceUnavailable         the ledger cannot keep evidence, so nothing is answered
+    catalog.CatalogueError          └── UnknownEntry
+    security.TrustError             └── IdentityRefused, KeyStoreError, …
+    adapters.AdapterError           └── StoreUnavailable, KeyTaken, Node…
+
+:data:`TABLE` is the only place that turns an exception into a status, a code, a log event and a fault.
+A class that is not in it falls back to its nearest base; anything else is a 500 with code ``internal``.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from adapters.errors import AdapterError, KeyTaken, NodeError, StoreUnavailable
+from adapters.node import Fault
+from catalog import CatalogueError, UnknownEntry
+from gateway.body import BadBody
+from security.errors import IdentityRefused, TrustError
+
+
+class GatewayError(Exception):
+    """Base of what this room raises. ``field`` names the part of the request, where one is to blame."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SettingsError(GatewayError):
+    """The configuration cannot be used; the message names the key."""
+
+
+class NotAuthenticated(GatewayError):
+    """No token, or one that nobody here knows."""
+
+
+class NotPermitted(GatewayError):
+    """The caller is known and lacks a role or an institution."""
+
+
+class BadRequest(GatewayError):
+    """A field of a well-formed request is wrong; the message says what and what to do."""
+
+
+class NotFound(GatewayError):
+    """This gateway never returned such an id."""
+
+
+class RequestIdReused(GatewayError):
+    """The request id was used before with another body."""
+
+
+class PrefetchMissing(GatewayError):
+    """CDS Hooks 2.0: the service cannot do without the prefetch data that was left out."""
+
+
+class EvidenceUnavailable(GatewayError):
+    """The ledger cannot keep the evidence of an answer, so there is no answer."""
+
+
+class Row(Struct, frozen=True):
+    """What a caller sees of an error class: HTTP status, code, whose fault, FHIR issue code, log event."""
+
+    status: int
+    code: str
+    fault: Fault
+    issue: str
+    event: str
+
+
+TABLE: dict[type[Exception], Row] = {
+    NotAuthenticated: Row(401, "not-authenticated", "caller", "login", "request_refused"),
+    NotPermitted: Row(403, "not-permitted", "caller", "forbidden", "request_refused"),
+    BadBody: Row(400, "bad-body", "caller", "structure", "request_refused"),
+    BadRequest: Row(422, "bad-request", "caller", "value", "request_refused"),
+    IdentityRefused: Row(422, "identity-refused", "caller", "value", "request_refused"),
+    UnknownEntry: Row(422, "unknown-entry", "caller", "code-invalid", "request_refused"),
+    NotFound: Row(404, "not-found", "caller", "not-found", "request_refused"),
+    RequestIdReused: Row(409, "request-id-reused", "caller", "conflict", "request_refused"),
+    KeyTaken: Row(409, "conflict", "caller", "conflict", "request_refused"),
+    PrefetchMissing: Row(412, "prefetch-missing", "caller", "required", "request_refused"),
+    EvidenceUnavailable: Row(503, "evidence-unavailable", "gateway", "transient", "evidence_unavailable"),
+    StoreUnavailable: Row(503, "store-unavailable", "gateway", "transient", "evidence_unavailable"),
+    AdapterError: Row(503, "store-error", "gateway", "transient", "evidence_unavailable"),
+    NodeError: Row(502, "node-error", "node", "transient", "node_failed"),
+    TrustError: Row(500, "trust-error", "gateway", "exception", "internal_error"),
+    CatalogueError: Row(500, "catalogue-error", "gateway", "exception", "internal_error"),
+    GatewayError: Row(500, "gateway-error", "gateway", "exception", "internal_error"),
+}
+INTERNAL = Row(500, "internal", "gateway", "exception", "internal_error")
+INTERNAL_WORDS = "something went wrong in this gateway; the log has it under the request's id"
+
+
+class Failure(Struct, frozen=True):
+    """An error as every face renders it: its row, one sentence, the field to blame."""
+
+    row: Row
+    message: str
+    field: str = ""
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure that a caller sees; an error without a row tells nothing of itself."""
+    for kind in type(error).__mro__:
+        if issubclass(kind, Exception) and (row := TABLE.get(kind)):
+            field = getattr(error, "field", "")
+            if isinstance(error, BadBody):
+                row = Row(error.status, row.code, row.fault, row.issue, row.event)
+            return Failure(row, str(error), field if isinstance(field, str) else "")
+    return Failure(INTERNAL, INTERNAL_WORDS)
+
+
+def title(row: Row) -> str:
+    """The status phrase of RFC 9110 for a row."""
+    return HTTPStatus(row.status).phrase

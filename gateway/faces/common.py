@@ -1,0 +1,170 @@
+"""What every face needs: who asks, the body, the answer's bytes, and one error shape a face.
+
+RFC 9457 problem details for REST, CDS Hooks, ledger and operations; OperationOutcome for FHIR.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+import uuid
+from typing import Any, TypeVar, cast
+
+import msgspec
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.body import decode, receive
+from gateway.clients import Client
+from gateway.errors import INTERNAL, Failure, Row, failure_of, title
+from gateway.log import Log
+from gateway.metrics import Metrics
+from gateway.model import Problem
+from gateway.wiring import Gateway
+
+T = TypeVar("T")
+JSON = "application/json"
+FHIR_JSON = "application/fhir+json"
+PROBLEM_JSON = "application/problem+json"
+REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The running gateway behind a request."""
+    return cast("Gateway", request.app.state.gateway)
+
+
+def client_of(request: Request) -> Client:
+    """Who asks. Raises NotAuthenticated."""
+    return gateway_of(request).clients.authenticate(request.headers.get("authorization"))
+
+
+async def body_of(request: Request, *media_types: str) -> bytes:
+    """The bytes of the body. Raises BadBody for its size or media type."""
+    limit = gateway_of(request).settings.body_limit
+    return await receive(request.scope, request.receive, limit=limit, types=frozenset(media_types or (JSON,)))
+
+
+async def read(request: Request, kind: type[T], *media_types: str) -> T:
+    """The body as ``kind``; everything that is wrong with it is a BadBody that names the field."""
+    return decode(await body_of(request, *media_types), kind)
+
+
+def reply(
+    value: Any, *, status: int = 200, media_type: str = JSON, headers: dict[str, str] | None = None
+) -> Response:
+    """A value as JSON; answers with a person's data are never kept by a cache on the way."""
+    return Response(
+        msgspec.json.encode(value),
+        status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        media_type=media_type,
+    )
+
+
+def render(failure: Failure, path: str, request_id: str) -> Response:
+    """A failure in the shape of the face whose path this is."""
+    row = failure.row
+    headers = {"WWW-Authenticate": "Bearer"} if row.status == 401 else {}
+    if row.status == 503:
+        headers["Retry-After"] = "5"
+    if path.startswith("/fhir"):
+        issue: dict[str, Any] = {
+            "severity": "error",
+            "code": row.issue,
+            "details": {"coding": [{"system": "urn:lianren:error", "code": row.code}]},
+            "diagnostics": f"{failure.message} (fault: {row.fault})",
+        }
+        if failure.field:
+            issue["expression"] = [failure.field]
+        outcome = {"resourceType": "OperationOutcome", "issue": [issue]}
+        return reply(outcome, status=row.status, media_type=FHIR_JSON, headers=headers)
+    problem = Problem(
+        type=f"urn:lianren:error:{row.code}",
+        title=title(row),
+        status=row.status,
+        detail=failure.message,
+        code=row.code,
+        fault=row.fault,
+        request=request_id,
+        field=failure.field,
+    )
+    return reply(problem, status=row.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+class Guard:
+    """Pure ASGI, outermost: gives each request an id, and turns every exception into the face's shape.
+
+    What has no row in the table of errors is answered as ``internal``; the log gets the exception's class and
+    the place it was raised at, never its message, which could hold a person's data.
+    """
+
+    def __init__(self, app: ASGIApp, log: Log) -> None:
+        self._app = app
+        self._log = log
+        self.metrics: Metrics | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(REQUEST_ID.lower().encode(), b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                header = (REQUEST_ID.lower().encode(), request_id.encode())
+                message["headers"] = [*message.get("headers", []), header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, with_id)
+        except Exception as error:  # the one place where everything ends up
+            if started:
+                raise
+            await self._refusal(scope, error)(scope, receive, with_id)
+
+    async def handle(self, request: Request, error: Exception) -> Response:
+        """An exception that a route raised, as a response."""
+        return self._refusal(request.scope, error)
+
+    def _refusal(self, scope: Scope, error: Exception) -> Response:
+        """Log and count a failure, and render it."""
+        failure = routing_failure(error) if isinstance(error, HTTPException) else failure_of(error)
+        row, request_id = failure.row, scope["state"]["request_id"]
+        fields: dict[str, str | int] = {
+            "request": request_id,
+            "method": scope["method"],
+            "route": getattr(scope.get("route"), "path", ""),
+            "status": row.status,
+            "code": row.code,
+            "field": failure.field,
+        }
+        if row.event == "internal_error":
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            fields["error"] = type(error).__name__
+            fields["place"] = f"{last.name}:{last.lineno}"
+        self._log(row.event, **fields)
+        if self.metrics:
+            self.metrics.refusals.labels(row.code).inc()
+        return render(failure, scope["path"], request_id)
+
+
+_ROUTING = {
+    404: Row(404, "no-such-route", "caller", "not-found", "request_refused"),
+    405: Row(405, "method-not-allowed", "caller", "not-supported", "request_refused"),
+}
+
+
+def routing_failure(error: HTTPException) -> Failure:
+    """What the router itself refuses."""
+    row = _ROUTING.get(error.status_code, INTERNAL)
+    return Failure(row, str(error.detail))

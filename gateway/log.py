@@ -1,0 +1,51 @@
+"""The log: declared events, each with the fields it may carry; one JSON object a line on standard error.
+
+A field that an event does not declare is a programming error and raises: that is how no name, number or date
+of birth can slip into the log. Values are ids, codes, counts and times of this gateway's own making.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+import msgspec
+
+EVENTS: dict[str, frozenset[str]] = {
+    "started": frozenset({"name", "owner", "catalogue", "nodes", "store", "log_size"}),
+    "stopped": frozenset({"name"}),
+    "check_answered": frozenset(
+        {"check", "client", "face", "verdicts", "nodes", "took_ms", "ledger_index", "replayed"}
+    ),
+    "results_answered": frozenset({"question", "client", "results", "nodes", "took_ms"}),
+    "outcome_recorded": frozenset({"check", "client", "outcome", "reason_code"}),
+    "node_failed": frozenset({"node", "state", "took_ms", "detail"}),
+    "request_refused": frozenset({"request", "method", "route", "status", "code", "field"}),
+    "evidence_unavailable": frozenset({"request", "method", "route", "status", "code", "field"}),
+    "internal_error": frozenset({"request", "method", "route", "status", "code", "field", "error", "place"}),
+    "key_list_fetched": frozenset({"owner", "version"}),
+    "key_list_missing": frozenset({"owner", "detail"}),
+    "cache_failed": frozenset({"detail"}),
+}
+
+
+class Log:
+    """Writes declared events to a stream."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+
+    def __call__(self, event: str, **fields: str | int | float | bool | None) -> None:
+        """Write one event.
+
+        Raises:
+            KeyError: the event is not declared.
+            ValueError: it carries a field that it does not declare.
+        """
+        undeclared = fields.keys() - EVENTS[event]
+        if undeclared:
+            raise ValueError(f"the log event {event} does not declare {sorted(undeclared)}")
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
+        self._stream.write(msgspec.json.encode(line).decode() + "\n")
+        self._stream.flush()

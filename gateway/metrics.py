@@ -1,0 +1,41 @@
+"""Metrics in Prometheus form. Labels are node ids, states, verdicts, faces: nothing about a person."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """One registry a gateway, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.checks = Counter(
+            "lianren_checks_total", "Checks answered", ["face", "complete"], registry=self._registry
+        )
+        self.verdicts = Counter(
+            "lianren_verdicts_total",
+            "Verdicts given, by verdict and main rule",
+            ["verdict", "rule"],
+            registry=self._registry,
+        )
+        self.nodes = Counter(
+            "lianren_node_answers_total",
+            "Answers of nodes, by state",
+            ["node", "state"],
+            registry=self._registry,
+        )
+        self.refusals = Counter(
+            "lianren_refusals_total", "Requests refused, by code", ["code"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "lianren_check_seconds", "Time of a check", ["face"], buckets=_SECONDS, registry=self._registry
+        )
+        self.log_size = Gauge("lianren_ledger_size", "Entries in the ledger", registry=self._registry)
+        self.cache_errors = Counter("lianren_cache_errors_total", "Cache failures", registry=self._registry)
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self._registry)

@@ -1,0 +1,77 @@
+"""What another gateway asks: this one's results, marked here, and the exchange written down here too."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from adapters import KeyTaken, PeerAnswer, PeerQuestion, Question, StoreUnavailable
+from gateway.checks import read_person
+from gateway.clients import Client
+from gateway.errors import EvidenceUnavailable
+from gateway.evidence import Evidence
+from gateway.finding import elapsed_ms, find
+from gateway.model import PersonIn
+from gateway.wiring import Gateway
+from recognition import digest
+
+KEPT_BACK = 0.8
+"""Share of the asker's budget that the nodes get; the rest is for marking, recording and the way back."""
+
+
+class Peers:
+    """Answers other gateways' questions."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def answer(self, asked: PeerQuestion, commitment: str, client: Client) -> PeerAnswer:
+        """Ask the own nodes, mark the results, record the exchange, and only then answer.
+
+        ``commitment`` is that of the question's body, which the answer repeats.
+
+        Raises:
+            NotPermitted: the client is no gateway.
+            IdentityRefused: the person's number is malformed.
+            EvidenceUnavailable: the exchange could not be recorded.
+        """
+        client.require("peer")
+        started = time.monotonic()
+        gateway, rules, now = self._gateway, self._gateway.rules, datetime.now(UTC)
+        person = read_person(PersonIn(asked.person.type, asked.person.value))
+        evidence = Evidence(
+            owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
+        )
+        pseudonym = gateway.pseudonymiser.for_recipient(person.type, person.text, gateway.settings.owner)
+        evidence.question({"check": asked.id, "person": pseudonym, "receiver": asked.receiver})
+        question = Question(
+            id=asked.id,
+            person=person,
+            kinds=asked.kinds,
+            since=asked.since,
+            at=asked.at,
+            receiver=asked.receiver,
+            budget=asked.budget_ms / 1000 * KEPT_BACK,
+            hops=asked.hops - 1,
+        )
+        found = await find(gateway, rules, question, evidence)
+        evidence.record("answer", {"check": asked.id, "results": [digest(r).hex() for r in found.results]})
+        try:
+            await gateway.sequencer.append(evidence.entries, found.documents)
+        except (StoreUnavailable, KeyTaken) as wrong:
+            raise EvidenceUnavailable(f"this gateway cannot keep evidence now; ask again ({wrong})") from None
+        gateway.log(
+            "results_answered",
+            question=asked.id,
+            client=client.id,
+            results=len(found.results),
+            nodes=len(found.reports),
+            took_ms=elapsed_ms(started),
+        )
+        return PeerAnswer(
+            question=commitment,
+            gateway=gateway.settings.owner,
+            catalogue=rules.catalogue.version,
+            results=found.results,
+            nodes=found.reports,
+        )

@@ -1,0 +1,158 @@
+"""Settings: one TOML file and environment variables ``LIANREN_…``; an unknown key is an error.
+
+The environment wins over the file. Secrets come from files or the environment, never from the TOML: the
+store's and Redis's addresses (they hold passwords) and the passphrase of the keys. ``docs/operator.md`` lists
+every setting; a test compares.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.errors import SettingsError
+
+Role = Literal["his", "imaging", "auditor", "operator", "peer"]
+ENV_PREFIX = "LIANREN_"
+SECRET_KEYS = ("store", "redis", "key_passphrase_file")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeSettings(_Strict):
+    """A system that is asked: a FHIR server, a DICOMweb archive, or another gateway."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="name of the node in answers and logs")
+    kind: Literal["fhir", "dicomweb", "gateway"] = Field(description="what protocol it speaks")
+    url: str = Field(
+        pattern=r"^https?://", description="base address; for `dicomweb` the one before /studies"
+    )
+    institution: str = Field(default="", description="code of the institution whose results it holds")
+    identity: str = Field(
+        default="", description="for `dicomweb`: id of the FHIR node that knows its patients"
+    )
+    timeout_ms: int = Field(default=400, ge=10, le=60_000, description="longest time for one question")
+    token_file: Path | None = Field(default=None, description="file with the bearer token sent to the node")
+
+
+class ClientSettings(_Strict):
+    """A system that may ask this gateway."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="name of the client in the log")
+    institution: str = Field(default="", description="code of the institution on whose behalf it asks")
+    roles: list[Role] = Field(min_length=1, description="what it may do")
+    token_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its bearer token, in hex")
+
+
+class PinSettings(_Strict):
+    """The root keys of another gateway, brought over by hand; its signed key list must verify with them."""
+
+    owner: str = Field(description="owner id of the other gateway")
+    url: str = Field(pattern=r"^https?://", description="base address its key list is fetched from")
+    keys_file: Path = Field(description="its pinned root keys, as `lianren keys show --root` prints them")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    name: str = Field(description="name of the gateway, shown to people")
+    owner: str = Field(
+        pattern=r"^[a-z][a-z0-9]{0,15}$", description="short id, in key ids and the log's origin"
+    )
+    region: str = Field(description="region code of the gateway's own area")
+    base_url: str = Field(pattern=r"^https?://", description="address under which others reach it")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
+    data_dir: Path = Field(description="folder for keys and the embedded store")
+    catalogue: Path | None = Field(
+        default=None, description="catalogue folder; the bundled illustrative one if unset"
+    )
+    deadline_ms: int = Field(
+        default=500, ge=50, le=60_000, description="time for one check when the caller sets none"
+    )
+    lookback_days: int = Field(default=180, ge=1, le=3660, description="how far back nodes are asked")
+    body_limit: int = Field(default=1_048_576, ge=1024, description="largest request body in bytes")
+    mark_algorithm: Literal["Ed25519", "SM2"] = Field(default="Ed25519", description="algorithm of new marks")
+    demo: bool = Field(default=False, description="demo mode: refuses to listen on anything but loopback")
+    store: str = Field(
+        default="", description="postgresql:// address; embedded SQLite below data_dir if unset"
+    )
+    redis: str = Field(
+        default="", description="redis:// address shared by replicas; in-process cache if unset"
+    )
+    key_passphrase_file: Path | None = Field(default=None, description="file with the passphrase of the keys")
+    nodes: list[NodeSettings] = Field(default_factory=list, description="the nodes, as [[nodes]] tables")
+    clients: list[ClientSettings] = Field(
+        default_factory=list, description="who may ask, as [[clients]] tables"
+    )
+    pins: list[PinSettings] = Field(default_factory=list, description="other gateways, as [[pins]] tables")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file (which comes in as init settings)."""
+        return env_settings, init_settings
+
+
+def load_settings(file: Path) -> Settings:
+    """Read the TOML file and the environment.
+
+    Raises:
+        SettingsError: naming the key and what is wrong with it.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as wrong:
+        raise SettingsError(f"{file}: cannot be read ({wrong.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise SettingsError(f"{file}: is not TOML: {wrong}") from None
+    for key in SECRET_KEYS[:2]:
+        if key in values:
+            raise SettingsError(f"{file}: {key!r} may hold a password; set {ENV_PREFIX}{key.upper()} instead")
+    known = set(Settings.model_fields)
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX).lower() not in known:
+            raise SettingsError(f"the environment variable {name} is no setting; see docs/operator.md")
+    try:
+        settings = Settings(**values)
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{file}: {place}: {first['msg']}") from None
+    return _checked(file, settings)
+
+
+def _checked(file: Path, settings: Settings) -> Settings:
+    """What one field alone cannot tell."""
+    if settings.demo and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        raise SettingsError(f"{file}: host: the demo mode listens on loopback only, not on {settings.host}")
+    fhir = {node.id for node in settings.nodes if node.kind == "fhir"}
+    ids = [node.id for node in settings.nodes]
+    for number, node in enumerate(settings.nodes):
+        if ids.count(node.id) > 1:
+            raise SettingsError(f"{file}: nodes.{number}.id: {node.id!r} is there twice")
+        if node.kind == "dicomweb" and node.identity not in fhir:
+            raise SettingsError(
+                f"{file}: nodes.{number}.identity: {node.identity!r} is no FHIR node; an archive needs one"
+                " that knows its patients' local numbers"
+            )
+        if node.kind != "gateway" and not node.institution:
+            raise SettingsError(f"{file}: nodes.{number}.institution: is missing; whose results are these?")
+    return settings
