@@ -20,7 +20,7 @@ from msgspec import Raw, Struct, field
 from adapters._asking import Heard, all_of, answer_of, bearer, in_reach, ping_of, unreadable
 from adapters.errors import NodeError, NodeFaulty
 from adapters.fhir_read import reading, single_modality
-from adapters.http import Limits, Line, Timeouts
+from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
 from mapping import LocalName, Normaliser
 from recognition import SHANGHAI, Images, Result
@@ -30,6 +30,7 @@ MRN = "urn:lianren:mrn:"
 
 # Study Description, Modalities in Study, Number of Study Related Instances, Timezone Offset From UTC.
 _INCLUDE = ("00081030", "00080061", "00201208", "00080201")
+_MANY = "10000"  # archives bound an answer that names no limit, and a count must not be one of their bounds
 _WILDCARD = re.compile(r"[*?\\]|[\x00-\x1f]")  # PS3.4 C.2.2.2.4, and the separator of values
 _UID = re.compile(r"[0-9.]{1,64}")
 _TIME = re.compile(r"(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6}))?")
@@ -102,6 +103,14 @@ class _Study(Struct, frozen=True, kw_only=True):
             return None, ("performed:not-a-time",)
 
 
+class _Series(Struct, frozen=True, kw_only=True):
+    """A series of a study: what the study itself did not say."""
+
+    uid: _Element = field(default=_NONE, name="0020000E")
+    modality: _Element = field(default=_NONE, name="00080060")
+    instances: _Element = field(default=_NONE, name="00201209")
+
+
 class DicomwebNode:
     """One archive; ``identities`` is the node that knows the local numbers of ``institution``."""
 
@@ -117,14 +126,13 @@ class DicomwebNode:
         *,
         timeout: float = 5.0,
         token: str = "",
-        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.id = id
         self.institution = institution
         self._identities = identities
         self._normaliser = normaliser
         self._timeout = timeout
-        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token), limits=limits)
+        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
         """Studies of the person since ``question.since``; see :class:`adapters.node.Node`."""
@@ -179,9 +187,13 @@ class DicomwebNode:
         if not _UID.fullmatch(uid):
             return None
         performed, flags = study.performed
-        stated = study.instances.text
-        held = int(stated) if stated.isascii() and stated.isdigit() else await self._count(uid)
-        modality = single_modality(code for text in study.modalities.texts for code in text.split("\\"))
+        modalities, stated = study.modalities.texts, study.instances.text
+        if stated.isascii() and stated.isdigit():
+            held = int(stated)
+        else:
+            seen, held = await self._by_series(uid)
+            modalities = modalities or seen
+        modality = single_modality(code for text in modalities for code in text.split("\\"))
         local = LocalName(name=study.description.text, kind="imaging", modality=modality)
         return Result(
             id=f"{self.id}/studies/{uid}",
@@ -201,9 +213,25 @@ class DicomwebNode:
             source=f"studies/{uid}",
         )
 
-    async def _count(self, uid: str) -> int:
-        """Images of a study, where the archive leaves Number of Study Related Instances out."""
-        return len(_list(await self._line.get_json(f"studies/{uid}/instances", accept=MEDIA)))
+    async def _by_series(self, uid: str) -> tuple[tuple[str, ...], int]:
+        """Modalities and number of images of a study, for archives that do not know them of a study."""
+        path = f"studies/{uid}/series"
+        params = [("includefield", "00201209"), ("limit", _MANY)]
+        body = await self._line.get_json(path, params, accept=MEDIA)
+        try:
+            series = [msgspec.json.decode(raw, type=_Series) for raw in _list(body)]
+        except msgspec.MsgspecError:
+            raise NodeFaulty("answered with a series that cannot be read") from None
+        uids = [entry.uid.text for entry in series if not entry.instances.text.isdigit()]
+        if not all(_UID.fullmatch(series_uid) for series_uid in uids):
+            raise NodeFaulty("answered with a series that cannot be read")
+        instances = await all_of(
+            self._line.get_json(f"{path}/{series_uid}/instances", {"limit": _MANY}, accept=MEDIA)
+            for series_uid in uids
+        )
+        stated = sum(int(entry.instances.text) for entry in series if entry.instances.text.isdigit())
+        modalities = tuple(entry.modality.text for entry in series)
+        return modalities, stated + sum(len(_list(found)) for found in instances)
 
 
 def _list(body: bytes) -> tuple[Raw, ...]:

@@ -35,7 +35,7 @@ from adapters.fhir_read import (
     read,
 )
 from adapters.fhir_time import moment
-from adapters.http import Limits, Line, Timeouts
+from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
 from mapping import Normaliser
 from recognition import SHANGHAI, Result
@@ -97,13 +97,12 @@ class FhirNode:
         *,
         timeout: float = 5.0,
         token: str = "",
-        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.id = id
         self.institution = institution
         self._normaliser = normaliser
         self._timeout = timeout
-        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token), limits=limits)
+        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
         """Results of the person since ``question.since``; see :class:`adapters.node.Node`."""

@@ -9,6 +9,7 @@ piece of a body, because each of these may hold a person's number.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -20,6 +21,10 @@ from msgspec import Struct
 from adapters.errors import NodeFaulty, NodeLate, NodeRefused, NodeUnreachable
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
+
+# Both log the address of every request, and a QIDO query carries a patient's number there.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 JSON_TYPES = ("application/json", "application/fhir+json", "application/dicom+json")
 
@@ -56,7 +61,6 @@ class Line:
         timeout: Timeouts = Timeouts(),  # noqa: B008 - frozen
         headers: Mapping[str, str] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
@@ -75,7 +79,7 @@ class Line:
             ),
             follow_redirects=False,
             trust_env=False,
-            verify=tls or _system_trust(),
+            verify=_system_trust(),
         )
 
     async def get_json(

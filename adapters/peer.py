@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from adapters._asking import Heard, answer_of, bearer, ping_of
 from adapters.errors import NodeFaulty
-from adapters.http import Limits, Line, Timeouts
+from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
 from catalog import Kind
 from recognition import Result
@@ -81,11 +81,10 @@ class PeerGateway:
         *,
         timeout: float = 5.0,
         token: str = "",
-        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.id = id
         self._timeout = timeout
-        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token), limits=limits)
+        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
         """Ask the gateway; without a hop left it is ``skipped``. See :class:`adapters.node.Node`."""

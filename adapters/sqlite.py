@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ class SqliteStore:
     async def open(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         try:
-            self._writer = await self._in_thread(self._connect)
+            await self._in_thread(self._connect)
             await self._write(self._migrate)
             with self._errors():
                 self._reader = sqlite3.connect(self.path, isolation_level=None)
@@ -143,14 +144,22 @@ class SqliteStore:
 
     # the writer's thread
 
-    def _connect(self) -> sqlite3.Connection:
-        os.close(
-            os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
-        )  # SQLite gives its side files the same mode
-        connection = sqlite3.connect(self.path, BUSY_SECONDS, isolation_level=None)
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            connection.execute(f"PRAGMA {setting}")
-        return connection
+    def _connect(self) -> None:
+        # SQLite gives its side files the same mode
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._writer = sqlite3.connect(self.path, BUSY_SECONDS, isolation_level=None)
+        self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.execute("PRAGMA secure_delete = ON")
+        ends = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._writer.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:  # in this one statement SQLite does not wait for others itself
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _disconnect(self) -> None:
         if self._writer:

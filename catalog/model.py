@@ -270,6 +270,13 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
         return {(s.ordered, s.prior): s for s in self.stand_ins}
 
     @cached_property
+    def _serves(self) -> dict[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for relation in self.stand_ins:
+            found.setdefault(relation.prior, {relation.prior}).add(relation.ordered)
+        return {prior: frozenset(codes) for prior, codes in found.items()}
+
+    @cached_property
     def _qualifications(self) -> dict[str, tuple[Qualification, ...]]:
         found: dict[str, list[Qualification]] = {}
         for q in self.qualifications:
@@ -279,6 +286,10 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
     @cached_property
     def _marks(self) -> dict[str, str]:
         return {mark: region.code for region in self.regions.values() for mark in region.marks}
+
+    @cached_property
+    def _patterns(self) -> dict[str, frozenset[str]]:
+        return {}  # filled by covers(): a decision asks the same few patterns again and again
 
     @cached_property
     def negative_list(self) -> tuple[Rule, ...]:
@@ -333,15 +344,17 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
         """The relation by which item ``prior`` may serve for item ``ordered``, or None."""
         return self._stand_ins.get((ordered, prior))
 
+    def serves(self, prior: str) -> frozenset[str]:
+        """The codes an item may serve for: its own, and those that it may stand in for."""
+        return self._serves.get(prior) or frozenset({prior})
+
     def covers(self, pattern: str, item: Item) -> bool:
         """Whether ``*``, ``kind:lab``, ``list:…``, ``group:…`` or a blank-separated set of codes names it."""
-        for part in pattern.split():
-            head, _, rest = part.partition(":")
-            if part in (ANY, item.code) or (head, rest) in (("kind", item.kind), ("group", item.group)):
-                return True
-            if head == "list" and rest in item.lists:
-                return True
-        return False
+        covered = self._patterns.get(pattern)
+        if covered is None:
+            covered = frozenset(code for code, held in self.items.items() if _names(pattern, held))
+            self._patterns[pattern] = covered
+        return item.code in covered
 
     def qualifications_of(self, institution: str, item: Item) -> tuple[Qualification, ...]:
         """Every qualification record of this institution that covers the item, whatever its period."""
@@ -366,3 +379,13 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
             return table[code]
         except KeyError:
             raise UnknownEntry(kind, code, self.version) from None
+
+
+def _names(pattern: str, item: Item) -> bool:
+    for part in pattern.split():
+        head, _, rest = part.partition(":")
+        if part in (ANY, item.code) or (head, rest) in (("kind", item.kind), ("group", item.group)):
+            return True
+        if head == "list" and rest in item.lists:
+            return True
+    return False

@@ -63,10 +63,10 @@ class SourceStore:
                 rows = ((taken.type, name, value, taken.id) for name, value in tokens(taken.key))
                 self._db.executemany("INSERT OR IGNORE INTO token VALUES (?, ?, ?, ?)", rows)
                 kept.append(new)
+            self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
         return kept
 
     def get(self, type_: str, id_: str) -> Kept | None:

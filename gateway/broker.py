@@ -13,10 +13,15 @@ from recognition import Result
 
 
 class Gathered(Struct, frozen=True):
-    """Answers of every asked node; ``results`` are joined with what the archives hold."""
+    """Answers of every asked node.
+
+    ``own`` are the results of this gateway's nodes, joined with what its archives hold; ``foreign`` those of
+    other gateways. They are kept apart because only the own ones may be signed here.
+    """
 
     answers: tuple[Answer, ...]
-    results: tuple[Result, ...]
+    own: tuple[Result, ...]
+    foreign: tuple[Result, ...]
 
     @property
     def reports(self) -> tuple[Report, ...]:
@@ -68,7 +73,13 @@ class Broker:
         for answer in answers:
             self._observe(answer.report)
         institutions = {node.id: node.institution for node in asked}
-        return Gathered(answers, join_images(answers, institutions))
+        near = [answer for answer in answers if answer.report.kind != "gateway"]
+        far = [answer for answer in answers if answer.report.kind == "gateway"]
+        return Gathered(
+            answers,
+            join_images(near, institutions),
+            tuple(result for answer in far for result in answer.results),
+        )
 
 
 def _late(node: Node, took_ms: int) -> Answer:

@@ -17,17 +17,18 @@ import asyncio
 import hashlib
 import time
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
 
-from adapters import KeyTaken, Question, StoreUnavailable
+from adapters import KeyTaken, Question
 from adapters.store import Document
 from catalog import Catalogue, Kind
 from gateway.clients import Client
-from gateway.errors import BadRequest, EvidenceUnavailable, NotFound, NotPermitted, RequestIdReused
-from gateway.evidence import Evidence
+from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
+from gateway.evidence import Evidence, keep
 from gateway.finding import Found, elapsed_ms, find
 from gateway.model import (
     AdviceOut,
@@ -187,17 +188,8 @@ class Checks:
             *found.documents,
             Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
         ]
-        try:
-            await gateway.sequencer.append(evidence.entries, documents)
-        except KeyTaken as taken:
-            if taken.kind == "check":
-                return  # another replica answered this request id meanwhile; its answer is the answer
-            raise EvidenceUnavailable("two replicas marked one result at once; ask again") from None
-        except StoreUnavailable as wrong:
-            raise EvidenceUnavailable(
-                f"the ledger of {gateway.settings.owner} cannot keep evidence now, so nothing is answered;"
-                f" order as without this service ({wrong})"
-            ) from None
+        with suppress(KeyTaken):  # another replica answered this request id meanwhile: its answer stands
+            await keep(gateway.sequencer, evidence, documents)
 
     def _observe(
         self, answer: CheckAnswer, client: Client, face: str, took_ms: int, *, replayed: bool

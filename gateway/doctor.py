@@ -11,8 +11,9 @@ from adapters import AdapterError
 from catalog import CatalogueError
 from gateway.errors import SettingsError
 from gateway.keeper import read_pins
+from gateway.keyring import open_keys
 from gateway.settings import Settings
-from gateway.wiring import build_nodes, load_rules, open_keys, open_store
+from gateway.wiring import build_nodes, load_rules, open_store
 from security.errors import TrustError
 
 SOON = timedelta(days=30)

@@ -6,12 +6,15 @@ Payloads are canonical JSON and stay outside the tree in an erasable row; a pers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from adapters import Answer
+from adapters import Answer, KeyTaken, StoreUnavailable
+from adapters.sequencer import Receipt, Sequencer
+from adapters.store import Document
+from gateway.errors import EvidenceUnavailable
 from recognition import digest
 from security.digests import HashName
 from security.ledger import EntryType, Sealed, seal
@@ -80,3 +83,26 @@ class Evidence:
             binds=self._binds,
             hash_name=self._hash,
         )
+
+
+async def keep(sequencer: Sequencer, evidence: Evidence, documents: Sequence[Document]) -> Receipt:
+    """Write the entries and documents of one exchange, durably and together.
+
+    Where another exchange marked the same result in the same moment, this one's mark is kept beside it.
+
+    Raises:
+        EvidenceUnavailable: nothing of it could be kept, so nothing may be answered.
+        KeyTaken: a document other than a mark exists already.
+    """
+    try:
+        try:
+            return await sequencer.append(evidence.entries, documents)
+        except KeyTaken as taken:
+            if taken.kind != "mark":
+                raise
+            beside = [msgspec.structs.replace(d, key="") if d.kind == "mark" else d for d in documents]
+            return await sequencer.append(evidence.entries, beside)
+    except StoreUnavailable as wrong:
+        raise EvidenceUnavailable(
+            f"this gateway cannot keep evidence now, so it answers nothing; go on as without it ({wrong})"
+        ) from None

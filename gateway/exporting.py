@@ -12,8 +12,9 @@ from adapters.sequencer import Sequencer
 from adapters.store import Store
 from gateway.errors import NotFound
 from gateway.keeper import own_key_list, roots_of
+from gateway.keyring import open_keys
 from gateway.settings import Settings
-from gateway.wiring import open_keys, open_store, origin_of
+from gateway.wiring import open_store, origin_of
 from security.audit import Pinned
 from security.errors import LedgerRefused
 from security.export import Disclosure, MarkClaim, write_export

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
@@ -27,20 +28,23 @@ class Found(Struct, frozen=True):
 
 
 async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evidence) -> Found:
-    """Ask every node and prepare the results for a decision; ``evidence`` gets the answers and new marks."""
+    """Ask every node and prepare the results for a decision; ``evidence`` gets the answers and new marks.
+
+    Raises:
+        EvidenceUnavailable: issued marks cannot be looked up.
+    """
     gathered = await gateway.broker.gather(question)
     for answer in gathered.answers:
         evidence.answer(answer)
-    flagged = [
-        msgspec.structs.replace(result, flags=assess(result, question.at)) for result in gathered.results
-    ]
-    marked = await asyncio.gather(
-        *(gateway.marker.mark(result, rules.catalogue, question.at, evidence.seal) for result in flagged)
-    )
+    marker, catalogue, now = gateway.marker, rules.catalogue, datetime.now(UTC)
+    own = [msgspec.structs.replace(result, flags=assess(result, now)) for result in gathered.own]
+    marked = await asyncio.gather(*(marker.sign(result, catalogue, now, evidence.seal) for result in own))
+    verified = [marker.verify(result, catalogue, now) for result in gathered.foreign]
+    flagged = [msgspec.structs.replace(result, flags=assess(result, now)) for result in verified]
     issued = [mark.issued for mark in marked if mark.issued]
     evidence.entries.extend(new.entry for new in issued)
     return Found(
-        tuple(mark.result for mark in marked),
+        (*(mark.result for mark in marked), *flagged),
         gathered.reports,
         gathered.complete,
         tuple(new.document for new in issued),

@@ -1,7 +1,7 @@
 """Marks of the results in an answer: signed here for own institutions, verified for everybody else's.
 
-A mark is issued once for a result, an item and a scope, and used again as long as it counts: issuing it is
-itself an entry of the ledger.
+A mark is issued once a year for a result, an item and a scope, and used again meanwhile: issuing it is itself
+an entry of the ledger.
 
 The scope of a mark is the narrower of two: the range the hospital printed on the report, and the area of the
 qualification that held on the day of the examination. A result without a qualification gets no mark (the 2022
@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
 
+from adapters import Cache
 from adapters.store import Document, Store
 from catalog import Catalogue, Item
 from mapping import printed_range
@@ -25,12 +27,15 @@ from security.errors import MarkRefused
 from security.keys import Signer
 from security.ledger import Sealed
 from security.mark import Claims, issue, to_text
-from security.mark import read as read_mark
+from security.mark import Mark as SignedMark
 from security.mark import verify as verify_mark
 from security.trust import TrustList
 
 LIFETIME = timedelta(days=366)
-"""How long a mark counts: longer than any window, so that expiry never decides before the window does."""
+"""How long a mark counts: longer than any window, so that expiry never decides before the window does, and
+longer than the year in which it is used again."""
+
+CACHED_S = 3600.0
 
 Seal = Callable[..., Sealed]
 
@@ -56,42 +61,38 @@ class Marker:
         owner: owner id of this gateway; it issues for institutions whose ``gateway`` this is.
         signer: the key that signs new marks.
         store: where issued marks are found again.
+        cache: in front of the store; shared by replicas where it is a Redis.
         trust: the trust list in force at the moment.
     """
 
-    def __init__(self, owner: str, signer: Signer, store: Store, trust: Callable[[], TrustList]) -> None:
+    def __init__(
+        self, owner: str, signer: Signer, store: Store, cache: Cache, trust: Callable[[], TrustList]
+    ) -> None:
         self._owner = owner
         self._signer = signer
         self._store = store
+        self._cache = cache
         self._trust = trust
 
-    async def mark(self, result: Result, catalogue: Catalogue, now: datetime, seal: Seal) -> Marked:
-        """The result with its mark: own institutions' results are signed, others' marks verified.
+    async def sign(self, result: Result, catalogue: Catalogue, now: datetime, seal: Seal) -> Marked:
+        """A result of an own node with our mark, where the item and a qualification give it one.
+
+        A node may hold what another gateway's institution examined; that is not ours to sign.
 
         Raises:
             StoreUnavailable: issued marks cannot be looked up.
         """
         institution = catalogue.institutions.get(result.institution)
         item = catalogue.items.get(result.reading.item or "")
-        if institution is None or item is None:
-            return Marked(msgspec.structs.replace(result, mark=None))
-        if institution.gateway != self._owner:
-            return Marked(self._verified(result, institution.gateway, item, now))
-        return await self._signed(result, institution.region, item, catalogue, now, seal)
-
-    async def _signed(
-        self, result: Result, region: str, item: Item, catalogue: Catalogue, now: datetime, seal: Seal
-    ) -> Marked:
-        scope = self._scope(result, region, item, catalogue)
-        if scope is None:
-            unsigned = Mark(scope=None, printed=result.printed_mark, state="unsigned")
-            return Marked(msgspec.structs.replace(result, mark=unsigned))
+        scope = None
+        if institution is not None and item is not None and institution.gateway == self._owner:
+            scope = self._scope(result, institution.region, item, catalogue)
+        if item is None or scope is None:
+            return Marked(_unmarked(result))
         result_digest = digest(result)
-        key = f"{result_digest.hex()}|{item.code}|{scope}|{catalogue.version}"
-        if (kept := await self._store.find("mark", key)) is not None:
-            held = read_mark(kept.body)
-            if held.claims.expires > now:
-                return Marked(_with_mark(result, held.claims, held.text))
+        key = f"{result_digest.hex()}|{item.code}|{scope}|{catalogue.version}|{now.year}"
+        if (held := await self._issued(key, result_digest)) is not None:
+            return Marked(_with_mark(result, held.claims, held.text))
         claims = Claims(
             issuer=self._owner,
             mark_id=secrets.token_bytes(16),
@@ -119,11 +120,27 @@ class Marker:
         document = Document(kind="mark", id=identifier, key=key, body=data, at=now)
         return Marked(_with_mark(result, claims, to_text(data)), Issued(entry, document))
 
-    def _verified(self, result: Result, issuer: str, item: Item, now: datetime) -> Result:
-        """The result with what its foreign mark is worth: signature, digest, and that it is about this."""
-        if result.mark is None or not result.mark.signed:
-            unsigned = Mark(scope=None, printed=result.printed_mark, state="unsigned")
-            return msgspec.structs.replace(result, mark=unsigned)
+    async def _issued(self, key: str, result_digest: bytes) -> SignedMark | None:
+        """The mark issued before, if it verifies: neither cache nor store is believed without that."""
+        data = await self._cache.get(f"mark|{key}")
+        if data is None:
+            kept = await self._store.find("mark", key)
+            if kept is None:
+                return None
+            data = kept.body
+            await self._cache.set(f"mark|{key}", data, CACHED_S)
+        with suppress(MarkRefused):
+            return verify_mark(
+                data, trust=self._trust(), now=datetime.now(UTC), expected_digest=result_digest
+            )
+        return None
+
+    def verify(self, result: Result, catalogue: Catalogue, now: datetime) -> Result:
+        """A result from another gateway with what its mark is worth: signature, digest, and that it is about
+        this item of this institution by the gateway that speaks for it."""
+        institution = catalogue.institutions.get(result.institution)
+        if institution is None or result.mark is None or not result.mark.signed:
+            return _unmarked(result)
         try:
             claims = verify_mark(
                 result.mark.signed, trust=self._trust(), now=now, expected_digest=digest(result)
@@ -131,7 +148,8 @@ class Marker:
         except MarkRefused as refused:
             worthless = Mark(scope=None, printed=result.mark.printed, state="invalid", id=refused.step)
             return msgspec.structs.replace(result, mark=worthless)
-        if (claims.issuer, claims.institution, claims.item) != (issuer, result.institution, item.code):
+        about = (claims.issuer, claims.institution, claims.item)
+        if about != (institution.gateway, result.institution, result.reading.item):
             other = Mark(scope=None, printed=claims.printed, state="invalid", id=claims.mark_id.hex())
             return msgspec.structs.replace(result, mark=other)
         return _with_mark(result, claims, result.mark.signed)
@@ -153,6 +171,11 @@ class Marker:
         if catalogue.contains(widest, printed):
             return printed
         return widest if catalogue.contains(printed, widest) else None
+
+
+def _unmarked(result: Result) -> Result:
+    mark = Mark(scope=None, printed=result.printed_mark, state="unsigned")
+    return msgspec.structs.replace(result, mark=mark)
 
 
 def _with_mark(result: Result, claims: Claims, text: str) -> Result:

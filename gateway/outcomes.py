@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import UNSET
 
-from adapters import StoreUnavailable
 from adapters.store import Document
 from gateway.checks import Checks
 from gateway.clients import Client
-from gateway.errors import BadRequest, EvidenceUnavailable
-from gateway.evidence import Evidence
+from gateway.errors import BadRequest
+from gateway.evidence import Evidence, keep
 from gateway.model import LedgerRef, OutcomeIn, OutcomeOut
 from gateway.wiring import Gateway
 
@@ -65,12 +64,7 @@ class Outcomes:
             counts_as_refusal=counts,
         )
         document = Document(kind="outcome", id=outcome_id, key="", body=msgspec.json.encode(recorded), at=now)
-        try:
-            receipt = await gateway.sequencer.append(evidence.entries, [document])
-        except StoreUnavailable as wrong:
-            raise EvidenceUnavailable(
-                f"the outcome could not be kept; send it again later ({wrong})"
-            ) from None
+        receipt = await keep(gateway.sequencer, evidence, [document])
         gateway.log(
             "outcome_recorded",
             check=check_id,

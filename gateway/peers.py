@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from adapters import KeyTaken, PeerAnswer, PeerQuestion, Question, StoreUnavailable
+from adapters import PeerAnswer, PeerQuestion, Question
 from gateway.checks import read_person
 from gateway.clients import Client
-from gateway.errors import EvidenceUnavailable
-from gateway.evidence import Evidence
+from gateway.evidence import Evidence, keep
 from gateway.finding import elapsed_ms, find
 from gateway.model import PersonIn
 from gateway.wiring import Gateway
@@ -56,10 +55,7 @@ class Peers:
         )
         found = await find(gateway, rules, question, evidence)
         evidence.record("answer", {"check": asked.id, "results": [digest(r).hex() for r in found.results]})
-        try:
-            await gateway.sequencer.append(evidence.entries, found.documents)
-        except (StoreUnavailable, KeyTaken) as wrong:
-            raise EvidenceUnavailable(f"this gateway cannot keep evidence now; ask again ({wrong})") from None
+        await keep(gateway.sequencer, evidence, found.documents)
         gateway.log(
             "results_answered",
             question=asked.id,

@@ -79,12 +79,7 @@ class _Source:
             places = [(resource.type, resource.id) for resource in taken]
             if len(set(places)) != len(places):
                 raise BadBody("entry", "one resource twice in a transaction", "send its last state", 422)
-            for n, entry in enumerate(bundle.entry):
-                if entry.full_url.startswith("urn:") and f'"{entry.full_url}"'.encode() in b"".join(
-                    bytes(other.resource) for other in bundle.entry
-                ):
-                    todo = "use PUT and the resource's own id: what is kept is not rewritten"
-                    raise BadBody(f"entry[{n}].fullUrl", "referred to by a temporary address", todo, 422)
+            _check_references(bundle)
             kept = self.store.put(taken)
             entries = [{"response": _response(t, k)} for t, k in zip(taken, kept, strict=True)]
         else:
@@ -208,6 +203,15 @@ def _entry(entry: _Entry, place: str) -> Taken:
         return take(bytes(entry.resource), type_, id_ or _new_id(), new=not id_)
     except BadBody as wrong:
         raise BadBody(f"{place}.{wrong.field}", wrong.what, wrong.todo, wrong.status) from None
+
+
+def _check_references(bundle: _Bundle) -> None:
+    """Refuse what would have to be rewritten: references to a temporary address inside the transaction."""
+    everything = b"".join(bytes(entry.resource) for entry in bundle.entry)
+    for n, entry in enumerate(bundle.entry):
+        if entry.full_url.startswith("urn:") and f'"{entry.full_url}"'.encode() in everything:
+            todo = "use PUT and the resource's own id: what is kept is not rewritten"
+            raise BadBody(f"entry[{n}].fullUrl", "referred to by a temporary address", todo, 422)
 
 
 def _response(taken: Taken, kept: Kept) -> dict[str, str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
-from adapters import DicomwebNode, FhirNode, Node, PeerGateway, Report
+from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGateway, RedisCache, Report
 from adapters.postgres import PostgresStore
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
@@ -20,18 +18,15 @@ from gateway.broker import Broker
 from gateway.clients import Clients
 from gateway.errors import SettingsError
 from gateway.keeper import TrustKeeper
+from gateway.keyring import open_keys, open_pseudonymiser
 from gateway.log import Log
 from gateway.marking import Marker
 from gateway.metrics import Metrics
 from gateway.settings import NodeSettings, Settings
 from mapping import Normaliser
 from security.digests import HashName
-from security.keystore import KeyStore
 from security.note import hash_of
 from security.pseudonym import Pseudonymiser
-
-EPOCH = "2026a"
-"""Epoch of the pseudonym key; it stands in every pseudonym, so that the key can be turned."""
 
 
 class Rules(Struct, frozen=True):
@@ -69,38 +64,22 @@ def load_rules(folder: Path | None) -> Rules:
     return Rules(catalogue, Normaliser(catalogue))
 
 
-def passphrase(settings: Settings) -> bytes:
-    """The passphrase of the private keys.
-
-    Raises:
-        SettingsError: no file is configured, or it cannot be read or is empty.
-    """
-    file = settings.key_passphrase_file
-    if file is None:
-        raise SettingsError(
-            "key_passphrase_file: is missing; write a long random passphrase into a file that only this"
-            " process can read, and name it"
-        )
-    try:
-        text = file.read_bytes().strip()
-    except OSError as wrong:
-        raise SettingsError(f"key_passphrase_file: {file} cannot be read ({wrong.strerror})") from None
-    if not text:
-        raise SettingsError(f"key_passphrase_file: {file} is empty")
-    return text
-
-
-def open_keys(settings: Settings) -> KeyStore:
-    """The key store below ``data_dir``. Raises KeyStoreError or SettingsError."""
-    return KeyStore(settings.data_dir / "keys", passphrase(settings))
-
-
 def open_store(settings: Settings) -> Store:
     """PostgreSQL where an address is set, else SQLite below ``data_dir``; not opened yet."""
     if settings.store:
         return PostgresStore(settings.store)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return SqliteStore(settings.data_dir / "lianren.sqlite3")
+
+
+def open_cache(settings: Settings, log: Log, metrics: Metrics) -> Cache:
+    """Redis where an address is set, so that replicas share it; else a cache in this process."""
+
+    def failed(operation: str, error: Exception) -> None:
+        metrics.cache_errors.inc()
+        log("cache_failed", detail=f"{operation}: {type(error).__name__}")
+
+    return RedisCache(settings.redis, failed) if settings.redis else LocalCache()
 
 
 def origin_of(settings: Settings) -> str:
@@ -135,6 +114,8 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         stack.push_async_callback(sequencer.close)
         trust = TrustKeeper(keys, settings.owner, settings.pins, log)
         stack.push_async_callback(trust.aclose)
+        cache = open_cache(settings, log, metrics)
+        stack.push_async_callback(cache.close)
         gateway = Gateway(
             settings=settings,
             rules=rules,
@@ -144,11 +125,15 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             sequencer=sequencer,
             broker=Broker((), _observer(log, metrics)),
             marker=Marker(
-                settings.owner, keys.signer("mark", settings.mark_algorithm), store, lambda: trust.list
+                settings.owner,
+                keys.signer("mark", settings.mark_algorithm),
+                store,
+                cache,
+                lambda: trust.list,
             ),
             trust=trust,
             clients=Clients(settings.clients),
-            pseudonymiser=Pseudonymiser(_pseudonym_key(settings.data_dir), EPOCH),
+            pseudonymiser=open_pseudonymiser(settings),
             log=log,
             metrics=metrics,
         )
@@ -230,16 +215,3 @@ def _observer(log: Log, metrics: Metrics) -> Callable[[Report], None]:
             )
 
     return observe
-
-
-def _pseudonym_key(data_dir: Path) -> bytes:
-    """The key of the pseudonyms, made on the first start; losing it makes every index entry a stranger."""
-    file = data_dir / "keys" / "pseudonym.key"
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        key = secrets.token_bytes(32)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(key)
-        return key

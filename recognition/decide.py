@@ -36,31 +36,30 @@ def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Dec
     """
     region, level = receiver_of(check, catalogue)
     ordered = [catalogue.item(code) for planned in check.planned for code in planned.items]
+    wanted = _Wanted(ordered, catalogue)
     newest = _newest_versions(results)
     verdicts = []
     for result in results:
-        related = _nearest(result, ordered, catalogue)
-        if related is None:
-            continue
-        wanted, item = related
-        exact = wanted is not None and item is not None and wanted.code == item.code
-        lists = catalogue.lists_for(wanted, region) if wanted else ()
+        item = catalogue.items.get(result.reading.item or "")
         latest = newest[_version(result)]
-        case = Case(
-            check=check,
-            result=result,
-            catalogue=catalogue,
-            receiver_region=region,
-            receiver_level=level,
-            ordered=wanted,
-            item=item,
-            exact=exact,
-            stand_in=catalogue.stand_in(wanted.code, item.code) if wanted and item and not exact else None,
-            list=lists[0] if lists else None,
-            window=catalogue.window(wanted, lists[0].id, check.context.setting) if wanted and lists else None,
-            superseded_by=latest if latest != result.reported else None,
-        )
-        verdicts.append(_judge(case))
+        for aim in wanted.by(result, item):
+            lists = catalogue.lists_for(aim, region) if aim else ()
+            exact = aim is not None and item is not None and aim.code == item.code
+            case = Case(
+                check=check,
+                result=result,
+                catalogue=catalogue,
+                receiver_region=region,
+                receiver_level=level,
+                ordered=aim,
+                item=item,
+                exact=exact,
+                stand_in=catalogue.stand_in(aim.code, item.code) if aim and item and not exact else None,
+                list=lists[0] if lists else None,
+                window=catalogue.window(aim, lists[0].id, check.context.setting) if aim and lists else None,
+                superseded_by=latest if latest != result.reported else None,
+            )
+            verdicts.append(_judge(case))
     verdicts.sort(key=_rank)
     return Decision(
         catalogue=catalogue.version,
@@ -69,21 +68,31 @@ def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Dec
     )
 
 
-def _nearest(
-    result: Result, ordered: Iterable[Item], catalogue: Catalogue
-) -> tuple[Item | None, Item | None] | None:
-    """The planned item this result is nearest to and the result's own item; None where it does not matter."""
-    wanted = [item for item in ordered if item.kind == result.kind]
-    if not wanted:
-        return None
-    item = catalogue.items.get(result.reading.item or "")
-    if item is None:
-        return None, None
-    same = next((w for w in wanted if w.code == item.code), None)
-    serving = next((w for w in wanted if catalogue.stand_in(w.code, item.code)), None)
-    akin = next((w for w in wanted if _subject(w) == _subject(item)), None)
-    found = same or serving or akin
-    return (found, item) if found else None
+class _Wanted:
+    """The planned items, looked up from the side of a result."""
+
+    def __init__(self, ordered: Iterable[Item], catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._codes = {item.code: item for item in ordered}
+        self._kinds = {item.kind for item in self._codes.values()}
+        self._subjects: dict[tuple[str, ...], Item] = {}
+        for item in self._codes.values():
+            self._subjects.setdefault(_subject(item), item)
+
+    def by(self, result: Result, item: Item | None) -> list[Item | None]:
+        """The planned items to judge the result against: those it is or may stand in for, else one akin.
+
+        One None where its name could not be read; nothing where the result does not matter.
+        """
+        if result.kind not in self._kinds:
+            return []
+        if item is None:
+            return [None]
+        serving = self._catalogue.serves(item.code)
+        matching: list[Item | None] = [w for code, w in self._codes.items() if code in serving]
+        if not matching and (akin := self._subjects.get(_subject(item))):
+            matching.append(akin)
+        return matching
 
 
 def _subject(item: Item) -> tuple[str, ...]:
@@ -142,10 +151,16 @@ def _en(words: str, particulars: str) -> str:
     return f"{words} ({particulars})" if particulars else words
 
 
-def _rank(verdict: Verdict) -> tuple[int, float, str, str]:
+def _rank(verdict: Verdict) -> tuple[int, float, str, str, str]:
     when = verdict.result.performed or verdict.result.reported
     recency = -when.timestamp() if when else 0.0
-    return VERDICT_ORDER.index(verdict.verdict), recency, verdict.result.node, verdict.result.id
+    return (
+        VERDICT_ORDER.index(verdict.verdict),
+        recency,
+        verdict.result.node,
+        verdict.result.id,
+        verdict.serves or "",
+    )
 
 
 def _advise(planned: Planned, verdicts: Iterable[Verdict]) -> Advice:

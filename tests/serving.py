@@ -68,6 +68,16 @@ def misbehave(reply: Callable[[str, bytes], Reply]) -> Iterator[str]:
             server.shutdown()
 
 
+def noting(seen: list[str], answer: bytes) -> Callable[[str, bytes], Reply]:
+    """Answer every request alike, and note its first line."""
+
+    def reply(first: str, _: bytes) -> Reply:
+        seen.append(first)
+        return answer
+
+    return reply
+
+
 def http_answer(
     body: bytes, status: str = "200 OK", media: str = "application/fhir+json", length: int | None = None
 ) -> bytes:

@@ -29,8 +29,8 @@ from gateway.demo.peers import LOOPBACK, Peer, PeerError
 from gateway.demo.records import ARCHIVES, NODES, Records, everything
 from gateway.demo.studies import store as store_study
 from gateway.keeper import roots_of
-from security.keys import Algorithm
-from security.keystore import KeyStore
+from gateway.keyring import make_keys, open_keys
+from gateway.settings import load_settings
 
 GATEWAYS = {"cq": ("重庆示例", "500000"), "sc": ("四川示例", "510000"), "lab8": ("检验联盟示例", "LAB8")}
 OWNERS = {
@@ -42,9 +42,6 @@ FOREIGN_NODE = "hn-lis"
 """The node that a foreign FHIR server plays where node and npm are there."""
 
 Say = Callable[[str], None]
-_KEYS: tuple[tuple[str, Algorithm], ...] = (
-    ("root", "Ed25519"), ("root", "SM2"), ("log", "Ed25519"), ("log", "SM2"), ("mark", "Ed25519")
-)  # fmt: skip
 
 
 @dataclass
@@ -173,7 +170,8 @@ def _gateways(network: Network, work: Path, ports: list[int]) -> None:
     for (owner, (name, _)), port in zip(GATEWAYS.items(), ports, strict=True):
         home = work / owner
         (home / "data").mkdir(parents=True)
-        _make_keys(home, owner, work)
+        (home / "passphrase").write_text(secrets.token_urlsafe(32))
+        (home / "passphrase").chmod(0o600)
         institutions = (*OWNERS[owner],)
         tokens = {code: secrets.token_urlsafe(24) for code in institutions}
         network.gateways[owner] = DemoGateway(
@@ -181,6 +179,7 @@ def _gateways(network: Network, work: Path, ports: list[int]) -> None:
         )
     for gateway in network.gateways.values():
         gateway.config.write_text(_toml(network, gateway, work, catalogue, peer_tokens), encoding="utf-8")
+        _make_keys(gateway, work)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda gateway: _serve(network, work, gateway), network.gateways.values()))
 
@@ -212,14 +211,11 @@ def _catalogue(folder: Path, further: tuple[Qualification, ...]) -> Path:
     return folder
 
 
-def _make_keys(home: Path, owner: str, work: Path) -> None:
-    passphrase = home / "passphrase"
-    passphrase.write_text(secrets.token_urlsafe(32))
-    passphrase.chmod(0o600)
-    store = KeyStore(home / "data" / "keys", passphrase.read_bytes())
-    for purpose, algorithm in _KEYS:
-        store.new(algorithm, owner, purpose, datetime.now(UTC))
-    (work / f"{owner}-roots.json").write_bytes(msgspec.json.encode(roots_of(store, owner)))
+def _make_keys(gateway: DemoGateway, work: Path) -> None:
+    settings = load_settings(gateway.config)
+    make_keys(settings)
+    roots = roots_of(open_keys(settings), gateway.owner)
+    (work / f"{gateway.owner}-roots.json").write_bytes(msgspec.json.encode(roots))
 
 
 def _toml(

@@ -63,9 +63,8 @@ def person_of(identifiers: Sequence[object], field: str) -> PersonIn:
         IdentityRefused: it is malformed.
     """
     for entry in identifiers:
-        if isinstance(entry, dict) and (
-            person := identifier_in(entry.get("system", ""), entry.get("value", ""))
-        ):
+        system, value = (entry.get("system"), entry.get("value")) if isinstance(entry, dict) else (None, None)
+        if isinstance(system, str) and isinstance(value, str) and (person := identifier_in(system, value)):
             return PersonIn(person.type, person.text)
     known = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
     raise BadRequest(f"has no identifier of a system known here: {known}", field=f"{field}.identifier")

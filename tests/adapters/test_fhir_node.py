@@ -9,7 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from node_cases import (
+
+from adapters import Answer, FhirNode, Question, Report
+from gateway.demo.peers import MissingPeer, medplum
+from gateway.source import create_source
+from recognition import Result
+from tests.node_cases import (
     MRN,
     MRN_SYSTEM,
     NUMBER,
@@ -24,18 +29,13 @@ from node_cases import (
     study,
     transaction,
 )
-
-from adapters import Answer, FhirNode, Question, Report
-from gateway.demo.peers import MissingPeer, medplum
-from gateway.source import create_source
-from recognition import Result
-from tests.serving import Reply, http_answer, misbehave, serve
+from tests.serving import Reply, http_answer, misbehave, noting, serve
 
 FHIR = {"Content-Type": "application/fhir+json"}
 LABORATORY = observation(
     "o1", valueQuantity={"value": 0.1, "comparator": "<", "unit": "ng/mL"}, code={"text": "降钙素原"}
 )
-ELSEWHERE = {"subject": {"reference": "Patient/p2"}}
+ELSEWHERE: dict[str, Any] = {"subject": {"reference": "Patient/p2"}}
 RECORDS = (
     patient(),
     patient("p2", OTHER_NUMBER, "CQ01007026"),
@@ -215,7 +215,7 @@ def test_an_outcome_beside_the_matches_is_passed_over() -> None:
 
 def test_a_next_page_elsewhere_is_a_fault_and_not_fetched() -> None:
     fetched: list[str] = []
-    with misbehave(lambda first, _: fetched.append(first) or http_answer(b"{}")) as elsewhere:
+    with misbehave(noting(fetched, http_answer(b"{}"))) as elsewhere:
         link = [{"relation": "next", "url": f"{elsewhere}/Observation"}]
         answer = asked_of({"Observation": searchset(observation()) | {"link": link}})
     assert (answer.report.state, fetched) == ("faulty", [])
@@ -270,7 +270,7 @@ def test_medplum_answers_as_a_node(tmp_path_factory: pytest.TempPathFactory) -> 
         pytest.skip(str(missing))
     with peer, httpx.Client(base_url=peer.url, headers=FHIR, trust_env=False, timeout=30) as client:
         person = client.post("/Patient", json=patient()).json()
-        subject = {"subject": {"reference": f"Patient/{person['id']}"}}
+        subject: dict[str, Any] = {"subject": {"reference": f"Patient/{person['id']}"}}
         imaging = client.post("/ImagingStudy", json=study(**subject)).json()
         reference = [{"reference": f"ImagingStudy/{imaging['id']}"}]
         client.post("/DiagnosticReport", json=report(imagingStudy=reference, **subject))

@@ -1,4 +1,4 @@
-"""The line to a node: every way in which an answer can go wrong is one of four errors, and tells no secrets."""
+"""The line to a node: every way in which an answer can go wrong is one of four errors, and tells nothing."""
 
 from __future__ import annotations
 

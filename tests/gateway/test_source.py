@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator
 from decimal import Decimal
@@ -60,7 +62,10 @@ def outcome(answer: httpx.Response) -> str:
 
 
 def test_the_bytes_of_a_resource_come_back_unchanged(source: httpx.Client) -> None:
-    raw = '{ "resourceType":"Observation","status":"final", "id":"bytes",\n"code":{"text":"钾"},"valueQuantity":{"value":72.50}}'
+    raw = (
+        '{ "resourceType":"Observation","status":"final", "id":"bytes",\n'
+        '"code":{"text":"钾"},"valueQuantity":{"value":72.50}}'
+    )
     assert source.put("/Observation/bytes", content=raw.encode()).status_code == 201
     assert source.get("/Observation/bytes").content == raw.encode()
 
@@ -72,7 +77,10 @@ def test_a_second_put_is_a_new_version(source: httpx.Client) -> None:
 
 
 def test_a_created_resource_gets_an_id_and_keeps_its_values(source: httpx.Client) -> None:
-    raw = '{"resourceType":"Observation","id":"mine","status":"final","code":{"text":"钾"},"valueQuantity":{"value":4.10}}'
+    raw = (
+        '{"resourceType":"Observation","id":"mine","status":"final","code":{"text":"钾"},'
+        '"valueQuantity":{"value":4.10}}'
+    )
     answer = source.post("/Observation", content=raw.encode())
     assert answer.status_code == 201
     kept = source.get(answer.headers["Location"]).json(parse_float=Decimal)
@@ -302,6 +310,27 @@ def test_the_capability_statement_is_a_valid_resource(source: httpx.Client) -> N
     from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 
     CapabilityStatement.model_validate_json(source.get("/metadata").content)
+
+
+def test_broken_json_is_never_an_error_of_the_server(source: httpx.Client) -> None:
+    lines = gzip.decompress(_bad("json-parsing.jsonl.gz")).decode().splitlines()
+    bodies = [base64.b64decode(json.loads(line)["b64"]) for line in lines]
+    assert {source.post("/Observation", content=body).status_code for body in bodies} <= {400, 422}
+
+
+def test_naughty_strings_are_never_an_error_of_the_server(source: httpx.Client) -> None:
+    strings = [s for s in json.loads(_bad("naughty-strings.json")) if isinstance(s, str)]
+    asked = [source.get("/Patient", params={"identifier": s}).status_code for s in strings]
+    kept = [put(source, observation("naughty", code={"text": s})).status_code for s in strings]
+    assert set(asked) <= {200, 400}
+    assert set(kept) <= {200, 201, 400, 422}
+
+
+def _bad(name: str) -> bytes:
+    file = CONFORMANCE.parent / "badinput/shared" / name
+    if not file.exists():
+        pytest.skip("the shared conformance folder is not beside this checkout")
+    return file.read_bytes()
 
 
 def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -223,7 +223,8 @@ def test_secrets_reach_the_gateway_by_reference_only() -> None:
 
 @both
 def test_every_mount_has_its_volume(which: str) -> None:
-    mounts = {mount["name"] for mount in pod(which)["containers"][0]["volumeMounts"]}
+    containers = [*pod(which)["containers"], *pod(which).get("initContainers", [])]
+    mounts = {mount["name"] for container in containers for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in pod(which)["volumes"]}
 
 

@@ -14,6 +14,7 @@ from recognition import Images, Mark, Planned, Reading, decide, digest
 from recognition.model import VERDICT_ORDER, Check
 from tests.recognition.cases import (
     ALBUMIN,
+    CHEST_BOTH,
     CHEST_PLAIN,
     NOW,
     POTASSIUM,
@@ -69,6 +70,11 @@ def test_advice_names_what_is_served_and_what_is_left_to_order() -> None:
     asked = Check(at=NOW, receiver="EX-SC-01", planned=(Planned(panel.name, panel.members, "LFT"),))
     advice = decide(asked, found, catalogue()).advice[0]
     assert (len(advice.served), set(advice.to_order)) == (10, {"1500104A", "1500204A"})
+
+
+def test_one_study_may_serve_for_two_planned_examinations() -> None:
+    decision = decide(check(CHEST_PLAIN, CHEST_BOTH), [ct(CHEST_BOTH)], catalogue())
+    assert decision.advice[0].to_order == ()
 
 
 def test_a_result_of_another_kind_does_not_appear() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -90,7 +91,7 @@ def test_a_study_whose_archive_could_not_be_asked_is_viewed_only(images: Images 
 
 
 @pytest.mark.parametrize("missing", [{"value": ""}, {"unit": ""}])
-def test_a_value_without_number_or_unit_is_not_recognised(missing: dict[str, str]) -> None:
+def test_a_value_without_number_or_unit_is_not_recognised(missing: dict[str, Any]) -> None:
     assert rules(judged(lab(**missing)))[0] == "R3.3"
 
 
@@ -173,7 +174,7 @@ def test_a_result_older_than_its_window_is_not_recognised() -> None:
     "times",
     [{"performed": None, "reported": None}, {"performed": NOW + timedelta(hours=1), "reported": None}],
 )
-def test_a_result_of_unknown_or_future_time_is_not_recognised(times: dict[str, object]) -> None:
+def test_a_result_of_unknown_or_future_time_is_not_recognised(times: dict[str, Any]) -> None:
     assert "R7.3" in rules(judged(lab(**times)))
 
 
@@ -188,7 +189,7 @@ def test_a_result_of_unknown_or_future_time_is_not_recognised(times: dict[str, o
     ],
 )
 def test_a_national_situation_allows_a_repeat_and_leaves_the_result_for_viewing(fact: str, rule: str) -> None:
-    verdict = judged(lab(), check(ALBUMIN, **{fact: True}))
+    verdict = judged(lab(), check(ALBUMIN, **dict[str, Any]({fact: True})))
     assert (verdict.verdict, rules(verdict)) == ("view_only", [rule])
 
 

@@ -60,6 +60,12 @@ def test_requiring_no_signature_still_requires_one() -> None:
         note.verify(NOTE, [], required=0)
 
 
+def test_of_two_lines_by_one_key_the_first_counts() -> None:
+    first = NOTE.splitlines()[4]
+    second = first[:-8] + "AAAAAAA="
+    assert note.verify(f"{NOTE}{second}\n", [ED25519]).signed_by == (ED25519,)
+
+
 def test_one_log_cannot_speak_for_another() -> None:
     other = "log.sc.example/exchange"
     forged = note.sign(CHECKPOINT.to_text(), other, [MARK_KEY])

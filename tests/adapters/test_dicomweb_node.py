@@ -1,0 +1,293 @@
+"""A DICOMweb archive as a node: over Orthanc and tiny-pacs, and over archives that answer wrongly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adapters import Answer, DicomwebNode, Question
+from adapters.errors import NodeLate
+from gateway.demo.peers import MissingPeer, Peer, orthanc, tiny_pacs
+from gateway.demo.people import BY_KEY
+from gateway.demo.studies import SHANGHAI, store, study, uid_for
+from recognition import Images, Result
+from security.identity import Identifier
+from tests.node_cases import NOW, SYSTEM, ask, normaliser, question
+from tests.serving import Reply, http_answer, misbehave, noting
+
+PERSON = BY_KEY["jia"]
+MRN = PERSON.mrns["EX-CQ-01"]
+PERFORMED = (NOW - timedelta(days=9)).astimezone(SHANGHAI).replace(microsecond=0)
+
+
+class His:
+    """The institution's own system, as far as an archive needs it."""
+
+    id = "cq-his"
+
+    def __init__(self, *numbers: str) -> None:
+        self.numbers = numbers
+        self.systems: list[str] = []
+
+    async def patient_numbers(self, question: Question, system: str) -> tuple[str, ...]:
+        self.systems.append(system)
+        return self.numbers
+
+
+class LateHis(His):
+    async def patient_numbers(self, question: Question, system: str) -> tuple[str, ...]:
+        raise NodeLate("connected, but did not answer in time")
+
+
+def node(url: str, his: His | None = None) -> DicomwebNode:
+    return DicomwebNode("cq-pacs", url, "EX-CQ-01", his or His(MRN), normaliser, timeout=5.0)
+
+
+def seeded(peer: Peer) -> str:
+    for key, name, days in (("chest", "CT 胸部平扫", 9), ("brain", "CT 颅脑平扫", 200)):
+        instances = study(
+            PERSON,
+            "EX-CQ-01",
+            description=name,
+            modality="CT",
+            body_part="CHEST",
+            performed=PERFORMED + timedelta(days=9 - days),
+            instances=3,
+            charset="gb18030",
+            uid=uid_for("EX-CQ-01", key),
+        )
+        store(peer.url, instances)
+    other = study(
+        BY_KEY["yi"],
+        "EX-CQ-01",
+        description="DR 胸部正侧位",
+        modality="DX",
+        body_part="CHEST",
+        performed=PERFORMED,
+        instances=1,
+        charset="utf-8",
+        uid=uid_for("EX-CQ-01", "other"),
+    )
+    store(peer.url, other)
+    return peer.url
+
+
+@pytest.fixture(scope="module", params=[orthanc, tiny_pacs], ids=["orthanc", "tiny-pacs"])
+def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        peer = request.param(tmp_path_factory.mktemp("archive"), name="pacs")
+    except MissingPeer as missing:
+        pytest.skip(str(missing))
+    with peer:
+        yield seeded(peer)
+
+
+def only(answer: Answer) -> Result:
+    assert answer.report.state == "answered", answer.report
+    (result,) = answer.results
+    return result
+
+
+def test_the_person_s_study_is_found_and_no_other(archive: str) -> None:
+    assert only(ask(node(archive))).study_uid == uid_for("EX-CQ-01", "chest")
+
+
+def test_a_study_is_read_by_its_name_and_modality(archive: str) -> None:
+    result = only(ask(node(archive)))
+    assert (result.local_name, result.reading.concept) == ("CT 胸部平扫", "CT|胸部|-|plain|-")
+
+
+def test_the_images_are_counted(archive: str) -> None:
+    assert only(ask(node(archive))).images == Images(3)
+
+
+def test_the_time_of_a_study_is_aware(archive: str) -> None:
+    assert only(ask(node(archive))).performed == PERFORMED
+
+
+def test_a_number_that_the_archive_does_not_know_is_empty(archive: str) -> None:
+    answer = ask(node(archive, His("CQ01999999")))
+    assert (answer.report.state, answer.results) == ("empty", ())
+
+
+def test_all_studies_come_back_where_the_question_reaches_far(archive: str) -> None:
+    answer = ask(node(archive), question(since=NOW - timedelta(days=400)))
+    assert answer.report.results == 2
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    """One study of a QIDO answer; a None takes the attribute out."""
+    attributes: dict[str, Any] = {
+        "00080020": ["20261111"],
+        "00080030": ["093000.000"],
+        "00080061": ["CT"],
+        "00081030": ["CT 胸部平扫"],
+        "00100020": [MRN],
+        "0020000D": ["2.25.1"],
+        "00201208": [3],
+    }
+    attributes |= {name.removeprefix("t"): value for name, value in changes.items()}
+    return {tag: {"vr": "LO", "Value": values} for tag, values in attributes.items() if values is not None}
+
+
+def qido(studies: Any, series: Any, instances: Any) -> Callable[[str, bytes], Reply]:
+    def reply(line: str, _: bytes) -> Reply:
+        said = instances if "/instances" in line else series if "/series" in line else studies
+        if said is None or (isinstance(said, bytes) and said.startswith(b"HTTP")):
+            return said
+        body = said if isinstance(said, bytes) else json.dumps(said).encode()
+        return http_answer(body, media="application/dicom+json")
+
+    return reply
+
+
+def asked_of(
+    studies: Any, series: Any = b"[]", instances: Any = b"[]", his: His | None = None, **changes: Any
+) -> Answer:
+    with misbehave(qido(studies, series, instances)) as url:
+        return ask(node(url, his), question(**changes))
+
+
+def test_a_study_of_another_patient_is_a_fault() -> None:
+    answer = asked_of([entry(), entry(t00100020=["CQ01000000"])])
+    assert (answer.report.state, answer.results) == ("faulty", ())
+    assert "CQ01000000" not in answer.report.detail
+
+
+def test_a_padded_number_is_the_same_number() -> None:
+    assert only(asked_of([entry(t00100020=[f"{MRN} "])])).study_uid == "2.25.1"
+
+
+def test_no_content_is_empty() -> None:
+    assert asked_of(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").report.state == "empty"
+
+
+def series(uid: str, *held: int) -> dict[str, Any]:
+    return {"0020000E": {"Value": [uid]}, "00080060": {"Value": ["DX"]}, "00201209": {"Value": held}}
+
+
+def test_images_are_counted_by_series_where_the_study_does_not_say() -> None:
+    found = [series("2.25.11", 4), series("2.25.12")]
+    assert only(asked_of([entry(t00201208=None)], found, [{}, {}])).images == Images(6)
+
+
+def test_a_modality_that_the_study_does_not_say_is_that_of_its_series() -> None:
+    study_ = entry(t00201208=None, t00080061=None, t00081030=["胸部正侧位"])
+    assert only(asked_of([study_], [series("2.25.11", 2)])).reading.item is not None
+
+
+@pytest.mark.parametrize("odd", [7, {"0020000E": {"Value": ["../x"]}}])
+def test_a_series_that_cannot_be_read_is_a_fault(odd: Any) -> None:
+    assert asked_of([entry(t00201208=None)], [odd]).report.state == "faulty"
+
+
+def test_a_number_of_images_may_be_text() -> None:
+    assert only(asked_of([entry(t00201208=["12"])])).images == Images(12)
+
+
+def test_the_offset_of_a_study_goes_before_that_of_the_country() -> None:
+    result = only(asked_of([entry(t00080201=["+0000"])]))
+    assert result.performed == datetime.fromisoformat("2026-11-11T09:30:00Z")
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags"),
+    [
+        ({"t00080030": None}, ("performed:date-only",)),
+        ({"t00080020": ["20261340"]}, ("performed:not-a-time",)),
+        ({"t00080030": ["9:30"]}, ("performed:not-a-time",)),
+        ({"t00080201": ["UTC"]}, ("performed:not-a-time",)),
+        ({"t00080020": None}, ()),
+    ],
+)
+def test_what_is_no_moment_is_a_flag_and_no_time(changes: dict[str, Any], flags: tuple[str, ...]) -> None:
+    result = only(asked_of([entry(**changes)]))
+    assert (result.performed, result.flags) == (None, flags)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "name"), [(["DX"], "胸部正侧位"), (["CT", "SR"], "胸部平扫"), (["CT\\SR"], "胸部平扫")]
+)
+def test_the_modality_completes_a_name(modalities: list[str], name: str) -> None:
+    assert only(asked_of([entry(t00080061=modalities, t00081030=[name])])).reading.item is not None
+
+
+def test_a_study_without_a_report_is_preliminary() -> None:
+    assert only(asked_of([entry()])).status == "preliminary"
+
+
+@pytest.mark.parametrize("odd", [7, {"0020000D": "x"}, entry(t0020000D=["../x"]), entry(t0020000D=None)])
+def test_a_study_that_cannot_be_read_is_counted_and_the_others_kept(odd: Any) -> None:
+    if isinstance(odd, dict) and "00100020" not in odd:
+        odd = odd | {"00100020": {"Value": [MRN]}}
+    found = asked_of([entry(), odd]).report
+    assert (found.state, found.fault, found.results) == ("answered", "node", 1)
+    assert "study[1]" in found.detail
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[", b'"x"'])
+def test_something_else_than_a_list_is_a_fault(body: bytes) -> None:
+    assert asked_of(body).report.state == "faulty"
+
+
+def test_the_local_number_comes_from_the_institution_s_own_system() -> None:
+    his = His(MRN)
+    asked_of([], his=his)
+    assert his.systems == ["urn:lianren:mrn:EX-CQ-01"]
+
+
+def test_a_person_without_a_local_number_is_empty_and_nothing_is_asked() -> None:
+    asked: list[str] = []
+    with misbehave(noting(asked, http_answer(b"[]"))) as url:
+        assert ask(node(url, His())).report.state == "empty"
+    assert asked == []
+
+
+def test_a_late_identity_source_is_named() -> None:
+    found = asked_of([], his=LateHis()).report
+    assert (found.state, found.detail[:23]) == ("late", "identity source cq-his:")
+
+
+@pytest.mark.parametrize("number", ["*", "CQ?1", "A\\B", "A\nB"])
+def test_a_number_that_would_find_others_is_not_searched_for(number: str) -> None:
+    asked: list[str] = []
+    with misbehave(noting(asked, http_answer(b"[]"))) as url:
+        assert ask(node(url, His(number))).report.state == "faulty"
+    assert asked == []
+
+
+def test_several_local_numbers_are_all_searched_for() -> None:
+    def reply(line: str, _: bytes) -> Reply:
+        number = "A1" if "PatientID=A1" in line else "A2"
+        found = [entry(t00100020=[number], t0020000D=[f"2.25.{number[1]}"])]
+        return http_answer(json.dumps(found).encode(), media="application/dicom+json")
+
+    with misbehave(reply) as url:
+        assert ask(node(url, His("A1", "A2"))).report.results == 2
+
+
+def test_a_question_for_laboratory_results_asks_nothing() -> None:
+    assert asked_of(None, kinds=("lab",)).report.state == "empty"
+
+
+def test_a_resident_number_is_never_sent() -> None:
+    asked: list[str] = []
+    person = Identifier("resident", SYSTEM, PERSON.number)
+    with misbehave(noting(asked, http_answer(b"[]"))) as url:
+        ask(node(url), question(person=person))
+    assert len(asked) == 1
+    assert PERSON.number not in asked[0]
+
+
+def test_no_log_holds_a_local_number(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    asked_of([entry()])
+    assert MRN not in caplog.text
+
+
+def test_a_hanging_archive_is_late() -> None:
+    assert asked_of(None, budget=0.2).report.state == "late"

@@ -1,0 +1,146 @@
+"""Another gateway as a node: what is sent, what is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters import Answer, PeerAnswer, PeerGateway, PeerPerson, PeerQuestion, Report, commitment
+from recognition import Mark, Reading, Result
+from tests.node_cases import NOW, NUMBER, ask, question
+from tests.serving import Reply, http_answer, misbehave, noting
+
+RESULT = Result(
+    id="hb-lis/Observation/o1",
+    node="hb-lis",
+    kind="lab",
+    institution="EX-HB-01",
+    local_name="血清白蛋白",
+    reading=Reading("1100104A", "ALB|S|QN|-", ""),
+    identity="strong",
+    status="final",
+    performed=NOW,
+    reported=NOW,
+    version_key="r1/1",
+    value="43.10",
+    unit="g/L",
+    mark=Mark("CN", "全国HR", "valid", "m1", "signed"),
+)
+BEHIND = Report(node="hb-lis", kind="fhir", state="answered", took_ms=3, results=1)
+LATE = Report(node="nx-lis", kind="fhir", state="late", took_ms=300, fault="node")
+
+
+def answer_to(body: bytes, **changes: Any) -> bytes:
+    answer: dict[str, Any] = {
+        "gateway": "lab8",
+        "catalogue": "c1",
+        "question": commitment(body),
+        "results": (RESULT,),
+        "nodes": (BEHIND, LATE),
+    }
+    return msgspec.json.encode(PeerAnswer(**answer | changes))
+
+
+def asked_of(reply: Callable[[str, bytes], Reply], **changes: Any) -> Answer:
+    with misbehave(reply) as url:
+        return ask(PeerGateway("lab8", url, timeout=2.0, token="t0k3n"), question(**changes))
+
+
+def good(_: str, body: bytes) -> Reply:
+    return http_answer(answer_to(body), media="application/json")
+
+
+def test_results_and_marks_come_through_unchanged() -> None:
+    assert asked_of(good).results == (RESULT,)
+
+
+def test_reports_of_the_nodes_behind_say_by_which_gateway() -> None:
+    assert [(r.node, r.state, r.via) for r in asked_of(good).behind] == [
+        ("hb-lis", "answered", "lab8"),
+        ("nx-lis", "late", "lab8"),
+    ]
+
+
+def sent(**changes: Any) -> dict[str, Any]:
+    bodies: list[bytes] = []
+
+    def reply(first: str, body: bytes) -> Reply:
+        assert first == "POST /api/v1/results HTTP/1.1"
+        bodies.append(body)
+        return good(first, body)
+
+    asked_of(reply, **changes)
+    found: dict[str, Any] = json.loads(bodies[0])
+    return found
+
+
+def test_the_question_is_the_whole_contract() -> None:
+    body = sent()
+    assert body["person"] == {"type": "resident", "value": NUMBER}
+    assert set(body) == {"id", "person", "kinds", "since", "at", "receiver", "budget_ms", "hops"}
+
+
+def test_the_budget_leaves_a_tenth_for_the_way() -> None:
+    assert sent(budget=1.0)["budget_ms"] == 900
+
+
+def test_a_hop_is_used_up() -> None:
+    assert sent(hops=2)["hops"] == 1
+
+
+def test_without_a_hop_the_gateway_is_skipped_and_not_called() -> None:
+    called: list[str] = []
+    answer = asked_of(noting(called, http_answer(b"{}")), hops=0)
+    assert (answer.report.state, called) == ("skipped", [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"question": "0" * 64},
+        {"results": (msgspec.structs.replace(RESULT, performed=NOW.replace(tzinfo=None)),)},
+        {"nodes": (LATE,)},
+    ],
+    ids=["another question", "time without a zone", "result of no node"],
+)
+def test_an_answer_that_does_not_hold_together_is_a_fault(changes: dict[str, Any]) -> None:
+    def reply(_: str, body: bytes) -> Reply:
+        return http_answer(answer_to(body, **changes), media="application/json")
+
+    answer = asked_of(reply)
+    assert (answer.report.state, answer.results, answer.behind) == ("faulty", (), ())
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"gateway":1}', b"{"])
+def test_something_else_than_an_answer_is_a_fault(body: bytes) -> None:
+    assert asked_of(lambda *_: http_answer(body, media="application/json")).report.state == "faulty"
+
+
+def test_a_gateway_without_results_is_empty_and_its_nodes_are_named() -> None:
+    def reply(_: str, body: bytes) -> Reply:
+        return http_answer(answer_to(body, results=()), media="application/json")
+
+    answer = asked_of(reply)
+    assert (answer.report.state, len(answer.behind)) == ("empty", 2)
+
+
+def test_a_hanging_gateway_is_late() -> None:
+    assert asked_of(lambda *_: None, budget=0.2).report.state == "late"
+
+
+def test_a_question_with_a_field_too_many_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps(sent() | {"more": 1}), type=PeerQuestion)
+
+
+def test_a_question_with_a_time_without_zone_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps(sent() | {"at": "2026-11-20T08:30:00"}), type=PeerQuestion)
+
+
+def test_a_person_s_number_is_not_in_its_repr() -> None:
+    assert NUMBER not in repr(PeerPerson("resident", NUMBER))

@@ -1,0 +1,45 @@
+"""The demonstration network for tests that need all of it; started at most once in a test process."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.demo.network import Network, running
+from gateway.demo.peers import MissingPeer
+
+_STARTED = pytest.StashKey[Network]()
+
+
+@pytest.fixture(scope="session")
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """Three gateways over their nodes, records loaded, nothing asked yet by this fixture.
+
+    Every conftest that imports this makes a fixture of its own of it, so the network hangs on the session and
+    is stopped with it. Tests that use it carry ``pytest.mark.xdist_group("network")``: then one worker starts
+    it, for all of them. A server that is missing skips them; where ``CI`` is ``true`` it fails them.
+    """
+    config = request.config
+    if _STARTED not in config.stash:
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        try:
+            started = running(_folder(tmp_path_factory), None, lambda _: None)
+            config.stash[_STARTED] = stack.enter_context(started)
+        except MissingPeer as missing:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(missing))
+    return config.stash[_STARTED]
+
+
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session, with the foreign FHIR server that an earlier demonstration brought."""
+    folder = tmp_path_factory.mktemp("network")
+    brought = Path(__file__).resolve().parents[1] / ".demo/packages"
+    if brought.is_dir():
+        (folder / "packages").symlink_to(brought)
+    return folder
