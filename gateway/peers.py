@@ -51,7 +51,7 @@ class Peers:
             at=asked.at,
             receiver=asked.receiver,
             budget=asked.budget_ms / 1000 * KEPT_BACK,
-            hops=asked.hops - 1,
+            hops=asked.hops,
         )
         found = await find(gateway, rules, question, evidence)
         evidence.record("answer", {"check": asked.id, "results": [digest(r).hex() for r in found.results]})

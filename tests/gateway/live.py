@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.sqlite import SqliteStore
 from gateway.app import create_app
-from gateway.demo.people import BY_KEY
+from gateway.demo.people import BY_KEY, check_digit
 from gateway.demo.records import everything
 from gateway.exporting import write
 from gateway.keyring import make_keys, open_keys
@@ -44,6 +44,8 @@ OWN, OTHER = "EX-CQ-01", "EX-SC-01"
 PASSPHRASE = b"a passphrase of a test"
 PATIENT = BY_KEY["ding"].number
 """Somebody with an albumin of the edge of its window and ordinary results."""
+STRANGER = "99000019900101001" + check_digit("99000019900101001")
+"""A well-formed number that no node knows."""
 CLIENTS: dict[str, dict[str, Any]] = {
     "his": {"institution": OWN, "roles": ["his"]},
     "other": {"institution": OTHER, "roles": ["his"]},
