@@ -1,6 +1,6 @@
 """One narrow protocol to every kind of node, and to the stores."""
 
-from adapters.cache import Cache, LocalCache, RedisCache
+from adapters.cache import Cache, LocalCache
 from adapters.dicomweb import DicomwebNode, Identities
 from adapters.errors import (
     AdapterError,
@@ -18,7 +18,6 @@ from adapters.http import Limits, Line, Timeouts
 from adapters.join import join_images
 from adapters.node import Answer, Fault, Node, Question, Report, State
 from adapters.peer import PeerAnswer, PeerGateway, PeerPerson, PeerQuestion, commitment
-from adapters.postgres import PostgresStore
 from adapters.sequencer import Receipt, Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Committed, Document, Head, Secret, Store
@@ -48,10 +47,8 @@ __all__ = [
     "PeerGateway",
     "PeerPerson",
     "PeerQuestion",
-    "PostgresStore",
     "Question",
     "Receipt",
-    "RedisCache",
     "Report",
     "Secret",
     "Sequencer",

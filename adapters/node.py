@@ -60,7 +60,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Node(Protocol):
-    """A system that answers. Implementations keep one connection pool each and are safe for concurrent use."""
+    """A system that answers. Each keeps one connection pool and is safe for concurrent use."""
 
     id: str
     kind: str

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGateway, RedisCache, Report
-from adapters.postgres import PostgresStore
+from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGateway, Report
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
@@ -67,6 +66,8 @@ def load_rules(folder: Path | None) -> Rules:
 def open_store(settings: Settings) -> Store:
     """PostgreSQL where an address is set, else SQLite below ``data_dir``; not opened yet."""
     if settings.store:
+        from adapters.postgres import PostgresStore
+
         return PostgresStore(settings.store)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return SqliteStore(settings.data_dir / "lianren.sqlite3")
@@ -79,7 +80,11 @@ def open_cache(settings: Settings, log: Log, metrics: Metrics) -> Cache:
         metrics.cache_errors.inc()
         log("cache_failed", detail=f"{operation}: {type(error).__name__}")
 
-    return RedisCache(settings.redis, failed) if settings.redis else LocalCache()
+    if not settings.redis:
+        return LocalCache()
+    from adapters.redis_cache import RedisCache
+
+    return RedisCache(settings.redis, failed)
 
 
 def origin_of(settings: Settings) -> str:

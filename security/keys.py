@@ -135,14 +135,15 @@ class KeyPair:
         lacks SM2, KeyNotValid when owner, purpose or letter are not short ASCII names.
         """
         pkcs8 = _generate(algorithm)
+        from_second = now.replace(microsecond=0)  # marks and notes state whole seconds
         record = {
             "kid": f"{owner}-{purpose}-{now.astimezone(SHANGHAI):%Y%m}{letter}",
             "algorithm": algorithm,
             "public": to_base64url(_load(algorithm, pkcs8)[0]),
             "owner": owner,
             "purpose": purpose,
-            "not_before": now,
-            "not_after": now + validity,
+            "not_before": from_second,
+            "not_after": from_second + validity,
         }
         try:
             return cls(convert(record, PublicKey), pkcs8)

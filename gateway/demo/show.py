@@ -41,7 +41,7 @@ def run_demo(*, folder: Path, port: int | None, once: bool, as_json: bool, expor
     from rich.console import Console
 
     out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    progress = Console(stderr=True, highlight=False)
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with networks.running(

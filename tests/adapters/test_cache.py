@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.cache import Cache, LocalCache, RedisCache
+from adapters.cache import Cache, LocalCache
 from adapters.errors import StoreError
+from adapters.redis_cache import RedisCache
 from gateway.demo.peers import free_port
 
 pytestmark = pytest.mark.anyio

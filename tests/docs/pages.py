@@ -64,17 +64,16 @@ def steps(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def same(expected: str, printed: str) -> bool:
-    """Whether a page shows what was printed: ``…`` stands for anything, a line of it alone for any lines.
+    """Whether a page shows what was printed: ``…`` stands for anything, over line ends too.
 
     Days, times, ids and durations need not be equal.
     """
-    lines = [_VOLATILE.sub("~", line.rstrip()) for line in expected.strip().splitlines()]
-    pattern = "\n".join(
-        r"(?:.*\n?)*" if line.strip() == "…" else re.escape(line).replace("…", ".*") for line in lines
-    )
-    pattern = pattern.replace("(?:.*\\n?)*\n", r"(?:.*\n)*").replace("\n(?:.*\\n?)*", r"(?:\n.*)*")
-    found = "\n".join(_VOLATILE.sub("~", line.rstrip()) for line in printed.strip().splitlines())
-    return re.fullmatch(pattern, found) is not None
+    pattern = re.escape(_settled(expected)).replace("…", ".*?")
+    return re.fullmatch(pattern, _settled(printed), re.DOTALL) is not None
+
+
+def _settled(text: str) -> str:
+    return "\n".join(_VOLATILE.sub("~", line.rstrip()) for line in text.strip().splitlines())
 
 
 def table(page: Path, heading: str) -> list[tuple[str, ...]]:

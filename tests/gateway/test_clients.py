@@ -1,0 +1,87 @@
+"""Who may ask what: without a token nothing is told, and a missing role is named."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.gateway.live import STRANGER, Live, body
+
+WRONG = ["", "Bearer", "Bearer ", "Bearer wrong", "Basic aGlzOmhpcw==", "Bearer \xff\xfe", "bearer\twrong"]
+DOORS = [
+    ("POST", "/api/v1/checks"),
+    ("GET", "/api/v1/checks/1"),
+    ("POST", "/api/v1/checks/1/outcomes"),
+    ("POST", "/api/v1/results"),
+    ("POST", "/fhir/ServiceRequest/$check-recognition"),
+    ("GET", "/cds-services"),
+    ("POST", "/cds-services/result-recognition"),
+    ("POST", "/cds-services/result-recognition/feedback"),
+]
+PEER_QUESTION = {
+    "id": "1",
+    "person": {"type": "resident-id", "value": STRANGER},
+    "kinds": ["lab"],
+    "since": "2026-01-01T00:00:00Z",
+    "at": "2026-11-20T00:00:00Z",
+    "receiver": "EX-SC-01",
+    "budget_ms": 1000,
+    "hops": 0,
+}
+
+
+@pytest.mark.parametrize(("method", "path"), DOORS)
+def test_every_door_is_shut_without_a_token(gateway: Live, method: str, path: str) -> None:
+    answer = gateway.client("").request(method, path, json={} if method == "POST" else None)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_refusal_does_not_tell_which_part_of_a_token_was_wrong(gateway: Live) -> None:
+    told = set()
+    for header in WRONG:
+        headers = [(b"Authorization", header.encode("latin-1"))] if header else []
+        answer = gateway.client("").post("/api/v1/checks", headers=headers, json=body())
+        told.add((answer.status_code, answer.json()["detail"]))
+    assert len(told) == 1
+
+
+def test_a_token_is_asked_for_before_the_body_is_read(gateway: Live) -> None:
+    assert gateway.client("").post("/api/v1/checks", content=b"{").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("client", "path", "asked", "role"),
+    [
+        ("auditor", "/api/v1/checks", body(), "his"),
+        ("imaging", "/api/v1/checks", body(), "his"),
+        ("peer", "/api/v1/checks", body(), "his"),
+        ("his", "/api/v1/results", PEER_QUESTION, "peer"),
+        ("auditor", "/api/v1/results", PEER_QUESTION, "peer"),
+    ],
+)
+def test_a_missing_role_is_named(
+    gateway: Live, client: str, path: str, asked: dict[str, object], role: str
+) -> None:
+    answer = gateway.client(client).post(path, json=asked)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["fault"]) == (403, "not-permitted", "caller")
+    assert f"role {role}" in problem["detail"]
+
+
+def test_who_speaks_for_no_institution_asks_nothing(gateway: Live) -> None:
+    before = gateway.kept()
+    answer = gateway.client("nobody").post("/api/v1/checks", json=body())
+    assert (answer.status_code, answer.json()["code"]) == (403, "not-permitted")
+    assert gateway.kept() == before
+
+
+@pytest.mark.parametrize("client", ["imaging", "peer"])
+def test_who_asks_no_checks_reads_none(gateway: Live, his: httpx.Client, client: str) -> None:
+    given = his.post("/api/v1/checks", json=body()).json()
+    assert gateway.client(client).get(f"/api/v1/checks/{given['id']}").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/trust/keys", "/openapi.json"])
+def test_what_tells_nothing_of_a_person_needs_no_token(gateway: Live, path: str) -> None:
+    assert gateway.client("").get(path).status_code == 200

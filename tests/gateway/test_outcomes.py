@@ -1,0 +1,112 @@
+"""What the doctor did: which outcomes are kept, which reasons count as refusals, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.demo.people import BY_KEY
+from gateway.model import CheckAnswer, OutcomeOut
+from tests.gateway.live import Live, ask, body
+
+
+@pytest.fixture
+def answer(his: httpx.Client) -> CheckAnswer:
+    return ask(his, body())
+
+
+def send(his: httpx.Client, answer: CheckAnswer, **fields: Any) -> httpx.Response:
+    outcome = {"result": answer.verdicts[0].result.id} | fields
+    return his.post(f"/api/v1/checks/{answer.id}/outcomes", json=outcome)
+
+
+def kept(response: httpx.Response) -> OutcomeOut:
+    assert response.status_code == 200, response.text
+    return msgspec.json.decode(response.content, type=OutcomeOut)
+
+
+def refused(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["field"]
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "viewed", "cited", "withdrawn"])
+def test_what_is_no_refusal_needs_no_reason_and_counts_as_nothing(
+    his: httpx.Client, answer: CheckAnswer, outcome: str
+) -> None:
+    recorded = kept(send(his, answer, outcome=outcome))
+    assert (recorded.outcome, recorded.check) == (outcome, answer.id)
+    assert recorded.counts_as_refusal is msgspec.UNSET
+
+
+def test_an_outcome_stands_in_the_ledger_behind_its_verdict(his: httpx.Client, answer: CheckAnswer) -> None:
+    assert kept(send(his, answer, outcome="accepted")).ledger.index > answer.ledger.index
+
+
+def test_a_declined_result_with_a_reason_counts_as_a_refusal(his: httpx.Client, answer: CheckAnswer) -> None:
+    recorded = kept(send(his, answer, outcome="declined", system="platform-A", code="01"))
+    assert recorded.counts_as_refusal is True
+
+
+@pytest.mark.parametrize(("code", "text"), [("98", ""), ("99", "2型糖尿病")])
+def test_codes_98_and_99_do_not_count_as_refusals(
+    his: httpx.Client, answer: CheckAnswer, code: str, text: str
+) -> None:
+    recorded = kept(send(his, answer, outcome="declined", system="platform-A", code=code, text=text))
+    assert recorded.counts_as_refusal is False
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u3000"])
+def test_code_99_needs_the_disease_in_words(his: httpx.Client, answer: CheckAnswer, text: str) -> None:
+    response = send(his, answer, outcome="declined", system="platform-A", code="99", text=text)
+    assert refused(response) == (422, "text")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        {},
+        {"system": "platform-A", "code": "97"},
+        {"system": "platform-X", "code": "01"},
+        {"code": "01"},
+        {"system": "platform-A", "code": "1"},
+    ],
+)
+def test_a_declined_result_needs_a_published_reason(
+    his: httpx.Client, answer: CheckAnswer, reason: dict[str, str]
+) -> None:
+    assert refused(send(his, answer, outcome="declined", **reason)) == (422, "code")
+
+
+def test_the_result_of_another_check_is_refused(his: httpx.Client, answer: CheckAnswer) -> None:
+    other = ask(his, body("尿葡萄糖定量", patient=BY_KEY["chou"].number))
+    response = send(his, answer, result=other.verdicts[0].result.id, outcome="accepted")
+    assert refused(response) == (422, "result")
+
+
+def test_the_check_of_another_institution_is_not_found(gateway: Live, answer: CheckAnswer) -> None:
+    response = send(gateway.client("other"), answer, outcome="accepted")
+    assert (response.status_code, response.json()["code"]) == (404, "not-found")
+
+
+def test_an_auditor_records_no_outcome(gateway: Live, answer: CheckAnswer) -> None:
+    assert send(gateway.client("auditor"), answer, outcome="accepted").status_code == 403
+
+
+def test_an_unknown_outcome_is_refused(his: httpx.Client, answer: CheckAnswer) -> None:
+    assert refused(send(his, answer, outcome="ignored")) == (422, "outcome")
+
+
+def test_an_outcome_in_the_future_is_refused(his: httpx.Client, answer: CheckAnswer) -> None:
+    response = send(his, answer, outcome="accepted", at="2199-01-01T00:00:00+08:00")
+    assert refused(response) == (422, "at")
+
+
+def test_a_refused_outcome_leaves_nothing_behind(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    before = gateway.kept()
+    send(his, answer, outcome="declined", system="platform-A", code="97")
+    assert gateway.kept() == before
