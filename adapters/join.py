@@ -25,18 +25,15 @@ Study = tuple[str, str]
 def join_images(answers: Sequence[Answer], institutions: Mapping[str, str]) -> tuple[Result, ...]:
     """The results of all answers, those of records and archives joined, in the order of their ids.
 
-    ``institutions`` gives each archive's institution by node id. What other gateways answered is joined there
-    already and passes unchanged. The order of the answers does not matter.
+    ``institutions`` gives each archive's institution by node id. The answers are those of one gateway's own
+    nodes; their order does not matter.
     """
     heard: dict[str, bool] = {}
     archived: dict[Study, Result] = {}
     records: list[Result] = []
-    foreign: list[Result] = []
     for answer in answers:
         report = answer.report
-        if report.kind == "gateway":
-            foreign += answer.results
-        elif report.kind == "dicomweb":
+        if report.kind == "dicomweb":
             place = institutions[report.node]
             whole = report.state in ("answered", "empty") and not report.fault
             heard[place] = heard.get(place, True) and whole
@@ -46,7 +43,6 @@ def join_images(answers: Sequence[Answer], institutions: Mapping[str, str]) -> t
             records += answer.results
     recorded = {_study(result) for result in records}
     joined = [
-        *foreign,
         *(
             _with_images(r, archived.get(_study(r)), heard.get(r.institution, False)) if r.study_uid else r
             for r in records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -136,6 +137,10 @@ def print_answer(out: Console, answer: CheckAnswer) -> None:
         out.print(f"  [yellow]? {escape(unnamed.name)}: {unnamed.zh} / {unnamed.en}[/]")
     for verdict in answer.verdicts:
         _print_verdict(out, verdict)
+    for node in answer.nodes:
+        if node.state not in ("answered", "empty"):
+            where = f"{node.node} ({node.via})" if node.via else node.node
+            out.print(f"  [yellow]! {where}: {node.state}[/] {escape(node.detail)}")
     nodes = "  ".join(
         f"{node.node}{f'({node.via})' if node.via else ''} {node.state} {node.took_ms}ms"
         for node in answer.nodes
@@ -176,9 +181,11 @@ def _print_next(out: Console, network: Network) -> None:
     patient.write_text(BY_KEY["jia"].number)
     for one in network.gateways.values():
         out.print(f"{one.name:<8} {one.url}/docs", markup=False)
+    program = shutil.which("lianren") or str(Path(sys.executable).with_name("lianren"))
+    audit = gateway.config.parent / "audit"
     lines = [
-        f"lianren check 胸部CT平扫 --gateway {gateway.url} --token-file {token} --patient {patient}",
-        f"lianren ledger export -c {gateway.config} .demo/audit && lianren ledger verify .demo/audit",
+        f"{program} check 胸部CT平扫 --gateway {gateway.url} --token-file {token} --patient {patient}",
+        f"{program} ledger export -c {gateway.config} {audit} && {program} ledger verify {audit}",
         f"kill {network.nodes['cq-his'].process.pid}   # one node gone: ask again, and see it named",
     ]
     out.print("\n试一试 try next:")

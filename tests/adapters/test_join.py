@@ -98,11 +98,6 @@ def test_a_report_without_a_study_keeps_its_zero() -> None:
     assert images(none, archive({"u9": 4}))["his/none"] == Images(0)
 
 
-def test_results_of_another_gateway_pass_unchanged() -> None:
-    foreign = result("sc-his", "u1", images=Images(3, 3))
-    assert images(answer("peer", "gateway", foreign), archive({"u1": 1}))["sc-his/u1"] == Images(3, 3)
-
-
 def test_laboratory_results_pass_unchanged() -> None:
     lab = msgspec.structs.replace(result("his", ""), kind="lab", value="1", unit="g/L")
     assert join_images([answer("his", "fhir", lab), archive()], INSTITUTIONS) == (lab,)
@@ -120,7 +115,6 @@ def test_the_order_of_answers_does_not_matter(
         his(*sorted(uids)),
         archive(first),
         archive(second if state == "answered" else {}, "pacs2", state),
-        answer("peer", "gateway", result("sc-his", "u1")),
     ]
     assert len({join_images(order, INSTITUTIONS) for order in permutations(answers)}) == 1
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.gateway.live import STRANGER, Live, body
 
-WRONG = ["", "Bearer", "Bearer ", "Bearer wrong", "Basic aGlzOmhpcw==", "Bearer \xff\xfe", "bearer\twrong"]
+WRONG = ["", "Bearer", "Bearer wrong", "Basic aGlzOmhpcw==", "Bearer \xff\xfe", "bearer\twrong"]
 DOORS = [
     ("POST", "/api/v1/checks"),
     ("GET", "/api/v1/checks/1"),
@@ -76,10 +76,9 @@ def test_who_speaks_for_no_institution_asks_nothing(gateway: Live) -> None:
     assert gateway.kept() == before
 
 
-@pytest.mark.parametrize("client", ["imaging", "peer"])
-def test_who_asks_no_checks_reads_none(gateway: Live, his: httpx.Client, client: str) -> None:
+def test_another_gateway_reads_no_answers(gateway: Live, his: httpx.Client) -> None:
     given = his.post("/api/v1/checks", json=body()).json()
-    assert gateway.client(client).get(f"/api/v1/checks/{given['id']}").status_code in (403, 404)
+    assert gateway.client("peer").get(f"/api/v1/checks/{given['id']}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/trust/keys", "/openapi.json"])

@@ -88,10 +88,6 @@ def test_an_unknown_address_of_fhir_is_an_operation_outcome(gateway: Live) -> No
     assert answer.json()["resourceType"] == "OperationOutcome"
 
 
-def test_an_address_that_only_begins_like_fhir_is_none_of_it(gateway: Live) -> None:
-    assert gateway.client().get("/fhirlike").headers["content-type"] == "application/problem+json"
-
-
 def test_a_wrong_method_says_which_are_right(gateway: Live) -> None:
     answer = gateway.client().delete("/api/v1/checks")
     assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")

@@ -1,0 +1,156 @@
+"""A right call at every face that takes a body; the tests of this folder spoil it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+from msgspec import Struct
+
+from security.identity import RESIDENT_SYSTEM
+from tests.gateway.live import OWN, PATIENT, Live, ask, body
+
+Path = tuple[str | int, ...]
+ITEMS = "https://lianren.example/fhir/CodeSystem/items"
+FHIR = "application/fhir+json"
+
+
+class Call(Struct, frozen=True):
+    """A face: where it is, its media type, who may call it, and a body that it takes."""
+
+    path: str
+    media: str
+    client: str
+    body: dict[str, Any]
+
+    def send(self, live: Live, content: bytes | dict[str, Any], **headers: str) -> httpx.Response:
+        """Send a body (bytes as they are, anything else as JSON)."""
+        data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()
+        return clients(live)[self.client].post(
+            self.path, content=data, headers={"Content-Type": self.media, **headers}
+        )
+
+    def fresh(self) -> dict[str, Any]:
+        """The body with a request id that was not used before."""
+        spoilt = copy.deepcopy(self.body)
+        match spoilt:
+            case {"request_id": _}:
+                spoilt["request_id"] = uuid.uuid4().hex
+            case {"hookInstance": _}:
+                spoilt["hookInstance"] = str(uuid.uuid4())
+        return spoilt
+
+    def spoilt(self, place: Path, value: Any) -> dict[str, Any]:
+        """The body with another value at one place."""
+        spoilt = self.fresh()
+        inner: Any = spoilt
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = value
+        return spoilt
+
+    def texts(self) -> list[Path]:
+        """The places of all texts in the body."""
+        return list(_texts(self.body, ()))
+
+
+_CLIENTS: dict[str, dict[str, httpx.Client]] = {}
+
+
+def clients(live: Live) -> dict[str, httpx.Client]:
+    """One HTTP client a role, kept open for all calls."""
+    return _CLIENTS.setdefault(live.url, {name: live.client(name) for name in ("his", "peer")})
+
+
+def order(name: str = "白蛋白", **more: Any) -> dict[str, Any]:
+    """A ServiceRequest for a laboratory item in the hospital's own words."""
+    coding = {"system": "http://snomed.info/sct", "code": "108252007"}
+    return {
+        "resourceType": "ServiceRequest",
+        "status": "draft",
+        "intent": "order",
+        "subject": {"reference": "Patient/p1"},
+        "category": [{"coding": [coding]}],
+        "code": {"text": name},
+        **more,
+    }
+
+
+def patient(number: str = PATIENT) -> dict[str, Any]:
+    """A Patient who is known by the resident number."""
+    return {"resourceType": "Patient", "identifier": [{"system": RESIDENT_SYSTEM, "value": number}]}
+
+
+def parameters(*orders: dict[str, Any], who: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The Parameters of the FHIR operation."""
+    given = [{"name": "order", "resource": resource} for resource in orders or (order(),)]
+    return {
+        "resourceType": "Parameters",
+        "parameter": [*given, {"name": "patient", "resource": who or patient()}],
+    }
+
+
+def hook(*orders: dict[str, Any], who: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A call of the CDS Hooks service."""
+    entries = [{"fullUrl": f"urn:uuid:{uuid.uuid4()}", "resource": resource} for resource in orders or (order(),)]
+    return {
+        "hook": "order-sign",
+        "hookInstance": str(uuid.uuid4()),
+        "context": {
+            "userId": "Practitioner/1",
+            "patientId": "p1",
+            "draftOrders": {"resourceType": "Bundle", "type": "collection", "entry": entries},
+        },
+        "prefetch": {"patient": who or patient()},
+    }
+
+
+def calls(live: Live) -> dict[str, Call]:
+    """A right call at every face that takes a body; outcome and feedback are about one answered check."""
+    answer = ask(clients(live)["his"], body())
+    result = answer.verdicts[0].result.id
+    question = {
+        "id": uuid.uuid4().hex,
+        "person": {"type": "resident-id", "value": PATIENT},
+        "kinds": ["lab"],
+        "since": "2026-01-01T00:00:00+08:00",
+        "at": answer.asked_at.isoformat(),
+        "receiver": OWN,
+        "budget_ms": 5000,
+        "hops": 0,
+    }
+    reason = {"code": "99", "system": "https://lianren.example/fhir/CodeSystem/reasons/platform-A"}
+    feedback = {
+        "card": f"{answer.id}.0",
+        "outcome": "overridden",
+        "outcomeTimestamp": answer.asked_at.isoformat(),
+        "overrideReason": {"reason": reason, "userComment": "2型糖尿病"},
+    }
+    outcome = {"result": result, "outcome": "declined", "system": "platform-A", "code": "99", "text": "慢病"}
+    rest = body() | {"context": {"setting": "inpatient"}, "asked_at": answer.asked_at.isoformat()}
+    rest["planned"][0]["specimen"] = "血清"
+    checks = "/api/v1/checks"
+    service = "/cds-services/result-recognition"
+    return {
+        "rest": Call(checks, "application/json", "his", rest),
+        "outcomes": Call(f"{checks}/{answer.id}/outcomes", "application/json", "his", outcome),
+        "fhir": Call("/fhir/ServiceRequest/$check-recognition", FHIR, "his", parameters()),
+        "cds": Call(service, "application/json", "his", hook()),
+        "feedback": Call(f"{service}/feedback", "application/json", "his", {"feedback": [feedback]}),
+        "peer": Call("/api/v1/results", "application/json", "peer", question),
+    }
+
+
+def _texts(value: Any, path: Path) -> Iterator[Path]:
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*path, index))
