@@ -83,7 +83,7 @@ class Outcomes:
             raise BadRequest(
                 f"a declined result needs a published reason code; code systems here: {systems}", field="code"
             )
-        if reason.needs_text and not outcome.text:
+        if reason.needs_text and not outcome.text.strip():
             raise BadRequest(
                 f"reason {reason.system}:{reason.code} needs its text ({reason.en})", field="text"
             )

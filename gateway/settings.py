@@ -126,7 +126,7 @@ def load_settings(file: Path) -> Settings:
     for key in SECRET_KEYS[:2]:
         if key in values:
             raise SettingsError(f"{file}: {key!r} may hold a password; set {ENV_PREFIX}{key.upper()} instead")
-    known = set(Settings.model_fields)
+    known = {*Settings.model_fields, "config"}  # LIANREN_CONFIG names this file
     for name in os.environ:
         if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX).lower() not in known:
             raise SettingsError(f"the environment variable {name} is no setting; see docs/operator.md")
@@ -143,6 +143,11 @@ def _checked(file: Path, settings: Settings) -> Settings:
     """What one field alone cannot tell."""
     if settings.demo and settings.host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(f"{file}: host: the demo mode listens on loopback only, not on {settings.host}")
+    for name in ("id", "token_sha256"):
+        values = [getattr(client, name) for client in settings.clients]
+        for number, value in enumerate(values):
+            if values.index(value) < number:
+                raise SettingsError(f"{file}: clients.{number}.{name}: another client has it already")
     fhir = {node.id for node in settings.nodes if node.kind == "fhir"}
     ids = [node.id for node in settings.nodes]
     for number, node in enumerate(settings.nodes):

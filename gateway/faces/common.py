@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import traceback
 import uuid
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -29,7 +30,7 @@ JSON = "application/json"
 FHIR_JSON = "application/fhir+json"
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID = "X-Request-Id"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_REQUEST_ID = re.compile(r"(?!.*[0-9]{15})[A-Za-z0-9._:-]{1,64}")  # it goes into the log: no person's number
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -65,10 +66,14 @@ def reply(
     )
 
 
-def render(failure: Failure, path: str, request_id: str) -> Response:
-    """A failure in the shape of the face whose path this is."""
+def render(
+    failure: Failure, path: str, request_id: str, further: Mapping[str, str] | None = None
+) -> Response:
+    """A failure in the shape of the face of this path; ``further`` headers go along (a 405 has Allow)."""
     row = failure.row
-    headers = {"WWW-Authenticate": "Bearer"} if row.status == 401 else {}
+    headers = dict(further or {})
+    if row.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if row.status == 503:
         headers["Retry-After"] = "5"
     if path.startswith("/fhir"):
@@ -146,7 +151,6 @@ class Guard:
             "route": getattr(scope.get("route"), "path", ""),
             "status": row.status,
             "code": row.code,
-            "field": failure.field,
         }
         if row.event == "internal_error":
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -155,7 +159,8 @@ class Guard:
         self._log(row.event, **fields)
         if self.metrics:
             self.metrics.refusals.labels(row.code).inc()
-        return render(failure, scope["path"], request_id)
+        further = error.headers if isinstance(error, HTTPException) else None
+        return render(failure, scope["path"], request_id, further)
 
 
 _ROUTING = {
