@@ -6,7 +6,6 @@ fails them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +16,13 @@ import pytest
 from adapters.postgres import PostgresStore
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from gateway.demo.peers import MissingPeer, Peer, postgres, redis
+from gateway.demo.peers import postgres, redis
 from security.digests import HashName
 from security.keys import KeyPair
 from security.ledger import Sealed, seal
 from security.note import Checkpoint, NoteVerifier, verify
 from security.tree import Frontier, leaf_hash, root_of
+from tests.peers import started
 
 ORIGIN = "log.cq.example/exchange"
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -36,14 +36,14 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def store_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running PostgreSQL."""
-    with _started(postgres, tmp_path_factory.mktemp("postgres")) as peer:
+    with started(lambda: postgres(tmp_path_factory.mktemp("postgres"))) as peer:
         yield peer.url
 
 
 @pytest.fixture(scope="session")
 def store_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running Redis."""
-    with _started(redis, tmp_path_factory.mktemp("redis")) as peer:
+    with started(lambda: redis(tmp_path_factory.mktemp("redis"))) as peer:
         yield peer.url
 
 
@@ -122,12 +122,3 @@ async def check_ledger(store: Store, verifiers: Sequence[NoteVerifier]) -> None:
         published = Checkpoint.from_text(verify(note, verifiers, len(verifiers)).text)
         assert published.size <= head.size
         assert published.root == root_of(leaves[: published.size], store.hash_name)
-
-
-def _started(start: Callable[[Path], Peer], folder: Path) -> Peer:
-    try:
-        return start(folder)
-    except MissingPeer as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))

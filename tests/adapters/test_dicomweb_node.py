@@ -8,15 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from dicomweb_client.api import DICOMwebClient
 
 from adapters import Answer, DicomwebNode, Question
 from adapters.errors import NodeLate
-from gateway.demo.peers import MissingPeer, Peer, orthanc, tiny_pacs
+from gateway.demo.peers import Peer, orthanc, tiny_pacs
 from gateway.demo.people import BY_KEY
 from gateway.demo.studies import SHANGHAI, store, study, uid_for
 from recognition import Images, Result
 from security.identity import Identifier
 from tests.node_cases import NOW, SYSTEM, ask, normaliser, question
+from tests.peers import started
 from tests.serving import Reply, http_answer, misbehave, noting
 
 PERSON = BY_KEY["jia"]
@@ -78,11 +80,7 @@ def seeded(peer: Peer) -> str:
 
 @pytest.fixture(scope="module", params=[orthanc, tiny_pacs], ids=["orthanc", "tiny-pacs"])
 def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    try:
-        peer = request.param(tmp_path_factory.mktemp("archive"), name="pacs")
-    except MissingPeer as missing:
-        pytest.skip(str(missing))
-    with peer:
+    with started(lambda: request.param(tmp_path_factory.mktemp("archive"), name="pacs")) as peer:
         yield seeded(peer)
 
 
@@ -107,6 +105,32 @@ def test_the_images_are_counted(archive: str) -> None:
 
 def test_the_time_of_a_study_is_aware(archive: str) -> None:
     assert only(ask(node(archive))).performed == PERFORMED
+
+
+def test_the_conformance_client_reads_the_same_studies(archive: str) -> None:
+    client = DICOMwebClient(archive)
+    found = client.search_for_studies(search_filters={"PatientID": MRN})
+    ours = ask(node(archive), question(since=NOW - timedelta(days=400))).results
+    assert {study["0020000D"]["Value"][0] for study in found} == {result.study_uid for result in ours}
+
+
+def test_what_the_conformance_client_stores_is_found(archive: str) -> None:
+    person = BY_KEY["bing"]
+    uid = uid_for("EX-CQ-01", "conformance")
+    instances = study(
+        person,
+        "EX-CQ-01",
+        description="MR 颅脑平扫",
+        modality="MR",
+        body_part="BRAIN",
+        performed=PERFORMED,
+        instances=2,
+        charset="utf-8",
+        uid=uid,
+    )
+    DICOMwebClient(archive).store_instances(instances)
+    found = only(ask(node(archive, His(person.mrns["EX-CQ-01"]))))
+    assert (found.study_uid, found.images) == (uid, Images(2))
 
 
 def test_a_number_that_the_archive_does_not_know_is_empty(archive: str) -> None:

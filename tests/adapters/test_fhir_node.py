@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from adapters import Answer, FhirNode, Question, Report
-from gateway.demo.peers import MissingPeer, medplum
+from gateway.demo.peers import medplum
 from gateway.source import create_source
 from recognition import Result
 from tests.node_cases import (
@@ -29,6 +29,7 @@ from tests.node_cases import (
     study,
     transaction,
 )
+from tests.peers import started
 from tests.serving import Reply, http_answer, misbehave, noting, serve
 
 FHIR = {"Content-Type": "application/fhir+json"}
@@ -264,10 +265,7 @@ def test_the_number_is_in_no_address() -> None:
 
 @pytest.mark.slow
 def test_medplum_answers_as_a_node(tmp_path_factory: pytest.TempPathFactory) -> None:
-    try:
-        peer = medplum(tmp_path_factory.mktemp("medplum"))
-    except MissingPeer as missing:
-        pytest.skip(str(missing))
+    peer = started(lambda: medplum(tmp_path_factory.mktemp("medplum")))
     with peer, httpx.Client(base_url=peer.url, headers=FHIR, trust_env=False, timeout=30) as client:
         person = client.post("/Patient", json=patient()).json()
         subject: dict[str, Any] = {"subject": {"reference": f"Patient/{person['id']}"}}

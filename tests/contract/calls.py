@@ -96,7 +96,9 @@ def parameters(*orders: dict[str, Any], who: dict[str, Any] | None = None) -> di
 
 def hook(*orders: dict[str, Any], who: dict[str, Any] | None = None) -> dict[str, Any]:
     """A call of the CDS Hooks service."""
-    entries = [{"fullUrl": f"urn:uuid:{uuid.uuid4()}", "resource": resource} for resource in orders or (order(),)]
+    entries = [
+        {"fullUrl": f"urn:uuid:{uuid.uuid4()}", "resource": resource} for resource in orders or (order(),)
+    ]
     return {
         "hook": "order-sign",
         "hookInstance": str(uuid.uuid4()),

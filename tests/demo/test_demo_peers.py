@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -19,13 +18,7 @@ from gateway.demo import peers
 from gateway.demo.peers import MissingPeer, Peer, PeerError, PeerFailed
 from gateway.demo.people import BY_KEY
 from gateway.demo.records import Records
-
-
-def started(start: Callable[[], Peer]) -> Peer:
-    try:
-        return start()
-    except MissingPeer as missing:
-        pytest.skip(str(missing))
+from tests.peers import started
 
 
 def alive(group: int) -> bool:

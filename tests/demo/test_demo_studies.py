@@ -10,9 +10,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway.demo.peers import MissingPeer, Peer, orthanc, tiny_pacs
+from gateway.demo.peers import Peer, orthanc, tiny_pacs
 from gateway.demo.people import BY_KEY
 from gateway.demo.studies import Charset, StoreRefused, store, study, uid_for
+from tests.peers import needed
 
 PERFORMED = datetime(2026, 11, 9, 17, 30, tzinfo=UTC)
 
@@ -49,11 +50,7 @@ def weak_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
 
 
 def started(start: Callable[..., Peer], folder: Path) -> Iterator[Peer]:
-    try:
-        peer = start(folder, name="archive")
-    except MissingPeer as missing:
-        pytest.skip(str(missing))
-    with peer:
+    with needed(), start(folder, name="archive") as peer:
         yield peer
 
 

@@ -67,7 +67,7 @@ def default_of(field: FieldInfo) -> str:
 )
 def test_every_setting_is_documented_as_it_is(heading: str, model: type[BaseModel]) -> None:
     assert table(OPERATOR, heading) == [
-        (name, words_of(field), default_of(field), field.description)
+        (name, words_of(field), default_of(field), (field.description or "").replace("`", ""))
         for name, field in model.model_fields.items()
     ]
 

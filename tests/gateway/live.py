@@ -136,7 +136,11 @@ def source_of(folder: Path, name: str = NODE, institution: str = OWN) -> Iterato
     with serve(node) as url:
         bundle = everything(datetime.now(UTC)).bundles[name]
         answer = httpx.post(
-            url, content=bundle, headers={"Content-Type": "application/fhir+json"}, trust_env=False, timeout=30
+            url,
+            content=bundle,
+            headers={"Content-Type": "application/fhir+json"},
+            trust_env=False,
+            timeout=30,
         )
         assert answer.status_code == 200, answer.text
         yield url, node

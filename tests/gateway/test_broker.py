@@ -29,7 +29,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckAnswer]:
             NODE: enter(source_of(folder))[0],
             "hanging": enter(misbehave(lambda _, __: None)),
             "refusing": enter(misbehave(lambda _, __: REFUSAL)),
-            "unreachable": "http://127.0.0.1:{}".format(enter(_nobody()).getsockname()[1]),
+            "unreachable": f"http://127.0.0.1:{enter(_nobody()).getsockname()[1]}",
             "page": enter(misbehave(lambda _, __: PAGE)),
             "torn": enter(misbehave(lambda _, __: TORN)),
             "failing": enter(misbehave(lambda _, __: http_answer(b"", "500 Internal Server Error"))),

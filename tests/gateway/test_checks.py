@@ -93,7 +93,11 @@ def test_the_same_request_id_with_another_body_is_a_conflict(gateway: Live, his:
     kept = gateway.kept()
     refused = his.post("/api/v1/checks", json=asked | {"planned": [{"name": "总蛋白"}]})
     problem = refused.json()
-    assert (refused.status_code, problem["code"], problem["field"]) == (409, "request-id-reused", "request_id")
+    assert (refused.status_code, problem["code"], problem["field"]) == (
+        409,
+        "request-id-reused",
+        "request_id",
+    )
     assert gateway.kept() == kept
 
 

@@ -81,6 +81,8 @@ def test_another_gateway_reads_no_answers(gateway: Live, his: httpx.Client) -> N
     assert gateway.client("peer").get(f"/api/v1/checks/{given['id']}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/trust/keys", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/health/ready", "/metrics", "/trust/keys", "/openapi.json"]
+)
 def test_what_tells_nothing_of_a_person_needs_no_token(gateway: Live, path: str) -> None:
     assert gateway.client("").get(path).status_code == 200

@@ -83,7 +83,11 @@ def test_without_a_ledger_there_is_no_answer_and_nothing_is_kept(gateway: Live, 
     with unwritable(gateway.store):
         refused = his.post("/api/v1/checks", json=asked)
     problem = refused.json()
-    assert (refused.status_code, problem["code"], problem["fault"]) == (503, "evidence-unavailable", "gateway")
+    assert (refused.status_code, problem["code"], problem["fault"]) == (
+        503,
+        "evidence-unavailable",
+        "gateway",
+    )
     assert int(refused.headers["retry-after"]) > 0
     assert "verdicts" not in problem
     assert gateway.kept()[:2] == before

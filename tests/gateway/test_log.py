@@ -36,7 +36,9 @@ def test_a_session_of_checks_refusals_and_outcomes_tells_nothing_of_a_person(
         his.post("/api/v1/checks", json=body("白蛋白", "血糖", person.name, patient=person.number))
         his.post("/api/v1/checks", json=body(patient=person.number[:-1] + "?"))
         his.get(f"/api/v1/checks/{person.number}")
-        his.post(f"/api/v1/checks/{person.number}/outcomes", json={"result": person.number, "outcome": "cited"})
+        his.post(
+            f"/api/v1/checks/{person.number}/outcomes", json={"result": person.number, "outcome": "cited"}
+        )
     text = gateway.log.getvalue() + gateway.client("").get("/metrics").text
     assert persons_in(text) == []
 

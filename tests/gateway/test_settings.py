@@ -146,7 +146,7 @@ def test_the_variable_that_names_the_file_is_no_unknown_one(
 
 
 def test_the_demo_mode_listens_on_loopback_only(tmp_path: Path) -> None:
-    assert defect(written(tmp_path, {"demo": "true", "host": '"0.0.0.0"'})).startswith("host: ")  # noqa: S104
+    assert defect(written(tmp_path, {"demo": "true", "host": '"0.0.0.0"'})).startswith("host: ")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
