@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from gateway.demo.network import Network, running
-from gateway.demo.peers import MissingPeer
+from tests.peers import needed
 
 _STARTED = pytest.StashKey[Network]()
 
@@ -26,13 +25,9 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if _STARTED not in config.stash:
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        try:
+        with needed():
             started = running(_folder(tmp_path_factory), None, lambda _: None)
             config.stash[_STARTED] = stack.enter_context(started)
-        except MissingPeer as missing:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(str(missing))
     return config.stash[_STARTED]
 
 

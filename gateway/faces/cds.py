@@ -25,6 +25,7 @@ SERVICE = "result-recognition"
 HOOKS = ("order-sign", "order-select", "patient-view")
 REASONS_SYSTEM = "https://lianren.example/fhir/CodeSystem/reasons"
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # FHIR R4 id
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]()<>#+!|~-]")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -174,12 +175,13 @@ def _card(
         summary = f"{advice.planned}：已有可互认的结果"
     served = {item.code for item in advice.served}
     lines = [
-        f"- {verdict.result.institution.name} {verdict.result.local_name}：{verdict.reasons[0].zh}"
+        f"- {_text(verdict.result.institution.name)} {_text(verdict.result.local_name)}："
+        f"{_text(verdict.reasons[0].zh)}"
         for verdict in answer.verdicts
         if verdict.verdict != "recognised" or (verdict.serves and verdict.serves.code in served)
     ]
     if advice.served and advice.to_order:
-        lines.append("- 须开单：" + "、".join(item.name for item in advice.to_order))
+        lines.append("- 须开单：" + "、".join(_text(item.name) for item in advice.to_order))
     silent = [node.node for node in answer.nodes if node.state not in ("answered", "empty")]
     if silent:
         lines.append("- 未能应答的节点：" + "、".join(silent))
@@ -193,3 +195,8 @@ def _card(
         "source": {"label": f"联认 {answer.catalogue.version}"},
         "overrideReasons": reasons,
     }
+
+
+def _text(words: str) -> str:
+    """Words for ``detail``, which is GitHub Flavored Markdown: a name makes no link and no image."""
+    return _MARKDOWN.sub(r"\\\g<0>", words)

@@ -29,5 +29,7 @@ def variables(network: Network, tmp_path_factory: pytest.TempPathFactory) -> dic
         "CONFIG": str(asking.config),
         "ISSUER": issuing.url,
         "ISSUER_CONFIG": str(issuing.config),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }

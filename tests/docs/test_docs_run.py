@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from gateway.demo.network import Network
+from gateway.demo.peers import MissingPeer
 from gateway.demo.questions import ask_trap
 from gateway.demo.show import print_answer
 from gateway.demo.traps import TRAPS
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of, same, steps
+from tests.peers import needed
 
 pytestmark = pytest.mark.xdist_group("network")
 RUN = ("console", "python")
@@ -28,8 +29,9 @@ RUNNABLE = [page for page in PAGES if any(block.language in RUN for block in blo
 def test_the_blocks_of_a_page_do_what_it_says(
     page: Path, variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not shutil.which("curl") and os.environ.get("CI") != "true":
-        pytest.skip("the pages show curl: apt-get install curl")
+    if "curl" in page.read_text(encoding="utf-8") and not shutil.which("curl"):
+        with needed():
+            raise MissingPeer("curl", "apt-get install curl")
     monkeypatch.chdir(tmp_path)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

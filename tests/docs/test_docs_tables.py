@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from catalog import load
 from gateway.body import BadBody
 from gateway.cli import app
-from gateway.demo.network import Network
+from gateway.demo.network import GATEWAYS, Network
+from gateway.demo.show import FIRST_PORT
 from gateway.errors import INTERNAL, TABLE
 from gateway.faces.common import routing_failure
 from gateway.log import EVENTS
@@ -144,6 +145,14 @@ def test_every_reason_code_is_documented() -> None:
         (code.system, code.code, code.zh, yes_no[code.counts_as_refusal], yes_no[code.needs_text])
         for code in CATALOGUE.reason_codes.values()
     ]
+
+
+def test_the_readme_names_the_ports_of_the_demonstration() -> None:
+    ports = {owner: FIRST_PORT + place for place, owner in enumerate(GATEWAYS)}
+    shown = dict(
+        re.findall(r"(GATEWAY|ISSUER)=http://127.0.0.1:(\d+)", (ROOT / "README.md").read_text("utf-8"))
+    )
+    assert shown == {"GATEWAY": str(ports["sc"]), "ISSUER": str(ports["cq"])}
 
 
 def test_every_command_is_documented() -> None:
