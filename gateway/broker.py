@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from adapters import Answer, Node, Question, Report, join_images
+from adapters import Answer, Fault, Node, Question, Report, State, join_images
 from recognition import Result
 
 
@@ -62,14 +62,11 @@ class Broker:
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=question.budget)
+            took = round((time.monotonic() - started) * 1000)
+            answers = tuple(_said(node, task, took) for node, task in zip(asked, tasks, strict=True))
         finally:
             for task in tasks:
                 task.cancel()
-        took = round((time.monotonic() - started) * 1000)
-        answers = tuple(
-            task.result() if task.done() and not task.cancelled() else _late(node, took)
-            for node, task in zip(asked, tasks, strict=True)
-        )
         for answer in answers:
             self._observe(answer.report)
         institutions = {node.id: node.institution for node in asked}
@@ -82,13 +79,16 @@ class Broker:
         )
 
 
-def _late(node: Node, took_ms: int) -> Answer:
-    report = Report(
-        node=node.id,
-        kind=node.kind,
-        state="late",
-        took_ms=took_ms,
-        fault="node",
-        detail="no answer before the deadline",
+def _said(node: Node, task: asyncio.Task[Answer], took_ms: int) -> Answer:
+    """What a node's task came to; one that broke is this gateway's fault, and costs no other answer."""
+    if not task.done():
+        return _silent(node, took_ms, "late", "node", "no answer before the deadline")
+    if error := task.exception():
+        return _silent(node, took_ms, "faulty", "gateway", f"asking it failed here: {type(error).__name__}")
+    return task.result()
+
+
+def _silent(node: Node, took_ms: int, state: State, fault: Fault, detail: str) -> Answer:
+    return Answer(
+        report=Report(node=node.id, kind=node.kind, state=state, took_ms=took_ms, fault=fault, detail=detail)
     )
-    return Answer(report=report)

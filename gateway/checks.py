@@ -89,12 +89,17 @@ class Checks:
         """
         client.require("his")
         started = time.monotonic()
-        body_digest = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+        person = read_person(request.patient)
+        owner = self._gateway.settings.owner
+        pseudonym = self._gateway.pseudonymiser.for_recipient(person.type, person.text, owner)
+        # What is kept of the body must not let anybody try person's numbers against it.
+        told_apart = msgspec.structs.replace(request, patient=PersonIn(person.type, pseudonym))
+        body_digest = hashlib.sha256(msgspec.json.encode(told_apart)).hexdigest()
         key = f"{client.id}|{request.request_id}"
         replayed = (kept := await self._kept(key)) is not None
         if kept is None:
             if key not in self._running:  # one asking of each request id at a time
-                task = asyncio.create_task(self._ask(request, client, key, body_digest))
+                task = asyncio.create_task(self._ask(request, client, person, pseudonym, key, body_digest))
                 task.add_done_callback(lambda _: self._running.pop(key, None))
                 self._running[key] = task
             await asyncio.shield(self._running[key])
@@ -130,7 +135,15 @@ class Checks:
         ledger = msgspec.structs.replace(kept.answer.ledger, index=-1 if index is None else index)
         return msgspec.structs.replace(kept, answer=msgspec.structs.replace(kept.answer, ledger=ledger))
 
-    async def _ask(self, request: CheckRequest, client: Client, key: str, body_digest: str) -> None:
+    async def _ask(
+        self,
+        request: CheckRequest,
+        client: Client,
+        person: Identifier,
+        pseudonym: str,
+        key: str,
+        body_digest: str,
+    ) -> None:
         gateway, rules = self._gateway, self._gateway.rules
         now = datetime.now(UTC)
         # 1
@@ -138,8 +151,7 @@ class Checks:
             raise NotPermitted(
                 f"client {client.id} speaks for no institution of catalogue {rules.catalogue.version}"
             )
-        person = read_person(request.patient)
-        asked_at = _moment(request.asked_at, now)
+        asked_at = moment(request.asked_at or now, now, "asked_at")
         # 2
         planned, unnamed = _name(request, rules)
         check = Check(at=asked_at, receiver=client.institution, planned=planned, context=request.context)
@@ -147,7 +159,6 @@ class Checks:
         evidence = Evidence(
             owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
         )
-        pseudonym = gateway.pseudonymiser.for_recipient(person.type, person.text, gateway.settings.owner)
         codes = [code for entry in planned for code in entry.items]
         first = rules.catalogue.item(codes[0]) if codes else None
         scheme, item = (first.lists[0] if first and first.lists else "", first.code if first else "")
@@ -189,7 +200,7 @@ class Checks:
             Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
         ]
         with suppress(KeyTaken):  # another replica answered this request id meanwhile: its answer stands
-            await keep(gateway.sequencer, evidence, documents)
+            await keep(gateway.sequencer, evidence.entries, documents)
 
     def _observe(
         self, answer: CheckAnswer, client: Client, face: str, took_ms: int, *, replayed: bool
@@ -212,27 +223,30 @@ class Checks:
         )
 
 
-def read_person(person: PersonIn) -> Identifier:
+def read_person(person: PersonIn, field: str = "patient") -> Identifier:
     """The person's number in canonical form.
 
     Raises:
-        IdentityRefused: unknown type or malformed number; ``field`` names which, the number is not repeated.
+        IdentityRefused: unknown type or malformed number; its ``field`` is set, the number is not repeated.
     """
     try:
         return identifier(person.type, person.value)
     except IdentityRefused as refused:
-        refused.field = "patient"  # type: ignore[attr-defined]
+        refused.field = field
         raise
 
 
-def _moment(asked_at: datetime | None, now: datetime) -> datetime:
-    if asked_at is None:
-        return now
-    if asked_at > now + SKEW:
-        raise BadRequest("lies in the future; send the time of asking, or leave it out", field="asked_at")
-    if asked_at < now - OLDEST:
-        raise BadRequest(f"is more than {OLDEST.days} days ago; ask again for today", field="asked_at")
-    return asked_at
+def moment(at: datetime, now: datetime, field: str) -> datetime:
+    """The moment of asking, as a caller sent it.
+
+    Raises:
+        BadRequest: it lies in the future, or longer ago than a queued question may wait.
+    """
+    if at > now + SKEW:
+        raise BadRequest("lies in the future; send the time of asking", field=field)
+    if at < now - OLDEST:
+        raise BadRequest(f"is more than {OLDEST.days} days ago; ask again for today", field=field)
+    return at
 
 
 def _name(request: CheckRequest, rules: Rules) -> tuple[tuple[Planned, ...], tuple[Unnamed, ...]]:

@@ -85,7 +85,7 @@ class Evidence:
         )
 
 
-async def keep(sequencer: Sequencer, evidence: Evidence, documents: Sequence[Document]) -> Receipt:
+async def keep(sequencer: Sequencer, entries: Sequence[Sealed], documents: Sequence[Document]) -> Receipt:
     """Write the entries and documents of one exchange, durably and together.
 
     Where another exchange marked the same result in the same moment, this one's mark is kept beside it.
@@ -96,12 +96,12 @@ async def keep(sequencer: Sequencer, evidence: Evidence, documents: Sequence[Doc
     """
     try:
         try:
-            return await sequencer.append(evidence.entries, documents)
+            return await sequencer.append(entries, documents)
         except KeyTaken as taken:
             if taken.kind != "mark":
                 raise
             beside = [msgspec.structs.replace(d, key="") if d.kind == "mark" else d for d in documents]
-            return await sequencer.append(evidence.entries, beside)
+            return await sequencer.append(entries, beside)
     except StoreUnavailable as wrong:
         raise EvidenceUnavailable(
             f"this gateway cannot keep evidence now, so it answers nothing; go on as without it ({wrong})"

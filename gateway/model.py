@@ -16,7 +16,7 @@ from catalog import Kind
 from recognition import Context, Images, Mark, Reason, VerdictCode
 
 AwareTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 date-time with an offset")]
-RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$", description="the caller's own id")]
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$(?!\n)", description="the caller's own id")]
 ShortText = Annotated[str, Meta(max_length=200)]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from adapters import PeerAnswer, PeerQuestion, Question
-from gateway.checks import read_person
+from gateway.checks import moment, read_person
 from gateway.clients import Client
+from gateway.errors import BadRequest
 from gateway.evidence import Evidence, keep
 from gateway.finding import elapsed_ms, find
 from gateway.model import PersonIn
@@ -16,6 +17,10 @@ from recognition import digest
 
 KEPT_BACK = 0.8
 """Share of the asker's budget that the nodes get; the rest is for marking, recording and the way back."""
+
+
+REACH = timedelta(days=3660)
+"""How far back another gateway may ask: the longest look-back that a gateway can be set to."""
 
 
 class Peers:
@@ -31,13 +36,16 @@ class Peers:
 
         Raises:
             NotPermitted: the client is no gateway.
-            IdentityRefused: the person's number is malformed.
+            IdentityRefused, BadRequest: the person's number or a time cannot be.
             EvidenceUnavailable: the exchange could not be recorded.
         """
         client.require("peer")
         started = time.monotonic()
         gateway, rules, now = self._gateway, self._gateway.rules, datetime.now(UTC)
-        person = read_person(PersonIn(asked.person.type, asked.person.value))
+        person = read_person(PersonIn(asked.person.type, asked.person.value), "person")
+        at = moment(asked.at, now, "at")
+        if not at - REACH <= asked.since < at:
+            raise BadRequest(f"must lie before 'at', by at most {REACH.days} days", field="since")
         evidence = Evidence(
             owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
         )
@@ -48,14 +56,14 @@ class Peers:
             person=person,
             kinds=asked.kinds,
             since=asked.since,
-            at=asked.at,
+            at=at,
             receiver=asked.receiver,
             budget=asked.budget_ms / 1000 * KEPT_BACK,
             hops=asked.hops,
         )
         found = await find(gateway, rules, question, evidence)
         evidence.record("answer", {"check": asked.id, "results": [digest(r).hex() for r in found.results]})
-        await keep(gateway.sequencer, evidence, found.documents)
+        await keep(gateway.sequencer, evidence.entries, found.documents)
         gateway.log(
             "results_answered",
             question=asked.id,

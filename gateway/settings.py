@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.errors import SettingsError
 
-Role = Literal["his", "imaging", "auditor", "operator", "peer"]
+Role = Literal["his", "auditor", "peer"]
 ENV_PREFIX = "LIANREN_"
 SECRET_KEYS = ("store", "redis", "key_passphrase_file")
 

@@ -76,4 +76,9 @@ class LedgerRefused(TrustError):
 
 
 class IdentityRefused(TrustError):
-    """A number that is not of its type; the message never repeats it."""
+    """A number that is not of its type; the message never repeats it.
+
+    `field` is set by whoever read the number, to where it stands in what was read.
+    """
+
+    field = ""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from fastapi import Request
+from msgspec import structs
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,6 +72,8 @@ def render(
 ) -> Response:
     """A failure in the shape of the face of this path; ``further`` headers go along (a 405 has Allow)."""
     row = failure.row
+    if path.startswith("/cds-services") and row.status == 422:  # CDS Hooks 2.0 knows 400 and 412
+        row = structs.replace(row, status=400)
     headers = dict(further or {})
     if row.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -2,39 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from gateway.model import CheckAnswer, CheckRequest, OutcomeIn, OutcomeOut, Problem
+from gateway.model import Problem
 
+JSON, FHIR_JSON, PROBLEM_JSON = "application/json", "application/fhir+json", "application/problem+json"
+CALLER = (400, 401, 403, 404, 409, 413, 415, 422)
 _TEMPLATE = "#/components/schemas/{name}"
-_TYPES = (CheckRequest, CheckAnswer, OutcomeIn, OutcomeOut, Problem)
-REFUSALS = (400, 401, 403, 404, 409, 413, 415, 422, 503)
+_RESPONSES = "x-responses"  # taken over at the end: FastAPI would mix in answers that these routes never give
+_types: dict[str, type] = {Problem.__name__: Problem}
 
 
 def describe(
-    body: type | None = None, answer: type | None = None, *, media_type: str = "application/json"
+    body: type | None = None,
+    answer: type | None = None,
+    *,
+    media_type: str = JSON,
+    refusals: Sequence[int] = (),
+    query: Sequence[tuple[str, str]] = (),
+    token: bool = True,
 ) -> dict[str, Any]:
-    """``openapi_extra`` of a route: its body, its answer, and the refusals it shares with all others."""
+    """``openapi_extra`` of a route.
+
+    Args:
+        body, answer: what it reads and answers; any JSON object where there is no type for it.
+        media_type: of both; a FHIR resource has no schema here.
+        refusals: statuses that it answers besides 503.
+        query: its query parameters, each with its meaning; all are whole numbers.
+        token: whether it needs one.
+    """
+    fhir = media_type == FHIR_JSON
+    refusal = {FHIR_JSON: _OUTCOME} if fhir else {PROBLEM_JSON: {"schema": _schema(Problem)}}
     responses: dict[str, Any] = {
-        "200": {"description": "The answer", "content": {media_type: {"schema": _schema(answer)}}}
+        "200": {"description": "The answer", "content": {media_type: {"schema": _schema(answer, media_type)}}}
     }
-    refusal = {"application/problem+json": {"schema": _schema(Problem)}}
-    if media_type == "application/fhir+json":
-        refusal = {media_type: {"schema": {"type": "object", "description": "OperationOutcome"}}}
-    for status in REFUSALS:
+    for status in sorted({*refusals, *((401,) if token else ()), 503}):
         responses[str(status)] = {"description": "Refused; see docs/errors.md", "content": refusal}
-    extra: dict[str, Any] = {"responses": responses, "security": [{"bearer": []}]}
-    if body is not None or media_type == "application/fhir+json":
-        extra["requestBody"] = {"required": True, "content": {media_type: {"schema": _schema(body)}}}
+    extra: dict[str, Any] = {_RESPONSES: responses}
+    if token:
+        extra["security"] = [{"bearer": []}]
+    if body is not None:
+        extra["requestBody"] = {
+            "required": True,
+            "content": {media_type: {"schema": {"type": "object"} if fhir else _schema(body, media_type)}},
+        }
+    if query:
+        extra["parameters"] = [
+            {"name": name, "in": "query", "description": meaning, "schema": {"type": "integer", "minimum": 0}}
+            for name, meaning in query
+        ]
     return extra
 
 
-def _schema(kind: type | None) -> dict[str, Any]:
-    return {"$ref": _TEMPLATE.format(name=kind.__name__)} if kind in _TYPES else {"type": "object"}
+_OUTCOME = {"schema": {"type": "object", "description": "OperationOutcome"}}
+
+
+def _schema(kind: type | None, media_type: str = JSON) -> dict[str, Any]:
+    if media_type.startswith("text/"):
+        return {"type": "string"}
+    if media_type == "application/octet-stream":
+        return {"type": "string", "format": "binary"}
+    if kind is None or kind is dict:
+        return {"type": "object"}
+    _types[kind.__name__] = kind
+    return {"$ref": _TEMPLATE.format(name=kind.__name__)}
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
@@ -47,9 +83,12 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
         )
-        _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_TEMPLATE)
+        for path in description["paths"].values():
+            for operation in path.values():
+                operation["responses"] = operation.pop(_RESPONSES)
+        _, schemas = msgspec.json.schema_components(tuple(_types.values()), ref_template=_TEMPLATE)
         components = description.setdefault("components", {})
-        components.setdefault("schemas", {}).update(schemas)
+        components["schemas"] = schemas
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         app.openapi_schema = description
     return app.openapi_schema

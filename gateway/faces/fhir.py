@@ -17,14 +17,16 @@ from starlette.responses import Response
 from gateway.errors import BadRequest
 from gateway.faces.common import FHIR_JSON, JSON, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
-from gateway.faces.orders import ITEM_SYSTEM, check_request, person_of, planned_of, valid
-from gateway.model import CheckAnswer, CheckRequest, VerdictOut
+from gateway.faces.orders import ITEM_SYSTEM, Order, check_request, order_of, person_of, placed, valid
+from gateway.model import CheckAnswer, CheckRequest, PersonIn, VerdictOut
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 OPERATION = "https://lianren.example/fhir/OperationDefinition/check-recognition"
 
 
-@router.get("/metadata", openapi_extra=describe(media_type=FHIR_JSON), summary="CapabilityStatement")
+@router.get(
+    "/metadata", openapi_extra=describe(media_type=FHIR_JSON, token=False), summary="CapabilityStatement"
+)
 async def metadata(request: Request) -> Response:
     """What this server offers (FHIR R4 4.0.1, http.html#capabilities): no more than works."""
     gateway = gateway_of(request)
@@ -58,55 +60,46 @@ async def metadata(request: Request) -> Response:
 
 @router.post(
     "/ServiceRequest/$check-recognition",
-    openapi_extra=describe(media_type=FHIR_JSON),
+    openapi_extra=describe(dict, media_type=FHIR_JSON, refusals=(400, 403, 409, 413, 415, 422)),
     summary="Ask before ordering, in FHIR terms",
 )
 async def check_recognition(request: Request) -> Response:
     """The recognition check as a FHIR operation (operations.html)."""
     client = client_of(request)
-    body = await read(request, dict[str, Any], FHIR_JSON, JSON)
-    answer = await request.app.state.checks.ask(_check_request(body), client, "fhir")
+    asked, orders = _check_request(await read(request, dict[str, Any], FHIR_JSON, JSON))
+    with placed(orders):
+        answer = await request.app.state.checks.ask(asked, client, "fhir")
     return reply(_parameters(answer), media_type=FHIR_JSON)
 
 
-def _check_request(body: Mapping[str, Any]) -> CheckRequest:
+def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
     if body.get("resourceType") == "ServiceRequest":
-        body = {"resourceType": "Parameters", "parameter": [{"name": "order", "resource": body}]}
-    given: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-    parameters = valid(body, "Parameters", "Parameters")
-    for number, parameter in enumerate(parameters.get("parameter") or []):
+        order = order_of(body, "ServiceRequest")
+        person = person_of([(order.request.get("subject") or {}).get("identifier")], f"{order.place}.subject")
+        return check_request(uuid.uuid4().hex, person, [order]), [order]
+    orders: list[Order] = []
+    person_found: PersonIn | None = None
+    request_id = uuid.uuid4().hex
+    listed = body.get("parameter") if body.get("resourceType") == "Parameters" else None
+    for number, parameter in enumerate(listed if isinstance(listed, list) else []):
         place = f"Parameters.parameter[{number}]"
-        given.setdefault(parameter.get("name", ""), []).append((place, parameter))
-    unknown = given.keys() - {"order", "patient", "requestId"}
-    if unknown:
-        raise BadRequest(
-            "is no parameter of this operation; it takes order, patient and requestId",
-            field=given[unknown.pop()][0][0],
-        )
-    orders = [
-        (f"{place}.resource", valid(parameter.get("resource"), "ServiceRequest", f"{place}.resource"))
-        for place, parameter in given.get("order", [])
-    ]
+        name = parameter.get("name") if isinstance(parameter, dict) else None
+        if name == "order":
+            orders.append(order_of(parameter.get("resource"), f"{place}.resource"))
+        elif name == "patient":
+            patient = valid(parameter.get("resource"), "Patient", f"{place}.resource")
+            person_found = person_of(patient.get("identifier") or [], f"{place}.resource")
+        elif name == "requestId":
+            request_id = parameter.get("valueString") or parameter.get("valueId")
+        else:
+            raise BadRequest("is none of the parameters order, patient and requestId", field=place)
+    valid(body, "Parameters", "Parameters")
     if not orders:
         raise BadRequest("has no parameter 'order' with a ServiceRequest", field="Parameters.parameter")
-    if patients := given.get("patient"):
-        place, parameter = patients[0]
-        patient = valid(parameter.get("resource"), "Patient", f"{place}.resource")
-        person = person_of(patient.get("identifier") or [], f"{place}.resource")
-    else:
-        place, order = orders[0]
-        person = person_of([(order.get("subject") or {}).get("identifier")], f"{place}.subject")
-    ids = [
-        parameter.get("valueString") or parameter.get("valueId")
-        for _, parameter in given.get("requestId", [])
-    ]
-    return check_request(
-        {
-            "request_id": ids[0] if ids else uuid.uuid4().hex,
-            "patient": {"type": person.type, "value": person.value},
-            "planned": [planned_of(order, place) for place, order in orders],
-        }
-    )
+    if person_found is None:
+        subject = orders[0].request.get("subject") or {}
+        person_found = person_of([subject.get("identifier")], f"{orders[0].place}.subject")
+    return check_request(request_id, person_found, orders), orders
 
 
 def _parameters(answer: CheckAnswer) -> dict[str, Any]:

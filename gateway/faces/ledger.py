@@ -10,15 +10,25 @@ from starlette.responses import PlainTextResponse, Response
 
 from gateway.errors import BadRequest, NotFound
 from gateway.faces.common import gateway_of, reply
+from gateway.faces.describe import describe
 from security import tiles
 from security.errors import LedgerRefused
 from security.tree import Tree
 
 router = APIRouter(tags=["ledger"])
+PROOF_QUERY = (
+    ("index", "index of the entry, for an inclusion proof"),
+    ("old", "size of the older tree, for a consistency proof"),
+    ("size", "size of the tree; the newest if left out"),
+)
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-@router.get("/ledger/checkpoint", summary="The newest signed checkpoint")
+@router.get(
+    "/ledger/checkpoint",
+    openapi_extra=describe(media_type="text/plain", refusals=(404,), token=False),
+    summary="The newest signed checkpoint",
+)
 async def checkpoint(request: Request) -> Response:
     """C2SP tlog-checkpoint, signed with Ed25519 and SM2."""
     note = await gateway_of(request).store.note()
@@ -27,7 +37,11 @@ async def checkpoint(request: Request) -> Response:
     return PlainTextResponse(note, headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/ledger/proof", summary="Inclusion or consistency proof")
+@router.get(
+    "/ledger/proof",
+    openapi_extra=describe(query=PROOF_QUERY, refusals=(422,), token=False),
+    summary="Inclusion or consistency proof",
+)
 async def proof(request: Request) -> Response:
     """``?index=&size=`` gives an inclusion proof, ``?old=&size=`` a consistency proof (RFC 6962, 2.1)."""
     gateway = gateway_of(request)
@@ -50,7 +64,11 @@ async def proof(request: Request) -> Response:
     return reply({name: given[name], "size": size, "hashes": [value.hex() for value in hashes]})
 
 
-@router.get("/ledger/tile/{path:path}", summary="A tile of hashes or a bundle of entries")
+@router.get(
+    "/ledger/tile/{path:path}",
+    openapi_extra=describe(media_type="application/octet-stream", refusals=(404,), token=False),
+    summary="A tile of hashes or a bundle of entries",
+)
 async def tile(path: str, request: Request) -> Response:
     """C2SP tlog-tiles: ``entries/<N>``, ``<L>/<N>``, partial ones with ``.p/<W>``; immutable once served."""
     gateway = gateway_of(request)
@@ -70,7 +88,7 @@ async def tile(path: str, request: Request) -> Response:
     return Response(body, media_type="application/octet-stream", headers=IMMUTABLE)
 
 
-@router.get("/trust/keys", summary="The signed key list of this gateway")
+@router.get("/trust/keys", openapi_extra=describe(token=False), summary="The signed key list of this gateway")
 async def keys(request: Request) -> Response:
     """Public keys of this gateway, signed by its roots, which others pin."""
     return Response(gateway_of(request).trust.envelope, media_type="application/json")

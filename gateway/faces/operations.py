@@ -7,17 +7,18 @@ from starlette.responses import Response
 
 from adapters import StoreError
 from gateway.faces.common import gateway_of, reply
+from gateway.faces.describe import describe
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health/live", summary="The process answers")
+@router.get("/health/live", openapi_extra=describe(token=False), summary="The process answers")
 async def live() -> Response:
     """200 while the process serves requests at all."""
     return reply({"status": "ok"})
 
 
-@router.get("/health/ready", summary="Checks can be answered")
+@router.get("/health/ready", openapi_extra=describe(token=False), summary="Checks can be answered")
 async def ready(request: Request) -> Response:
     """200 when evidence can be kept; missing key lists are named and do not make the gateway unready."""
     gateway = gateway_of(request)
@@ -35,7 +36,9 @@ async def ready(request: Request) -> Response:
     )
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get(
+    "/metrics", openapi_extra=describe(media_type="text/plain", token=False), summary="Prometheus metrics"
+)
 async def metrics(request: Request) -> Response:
     """The exposition text; labels hold nothing about a person."""
     gateway = gateway_of(request)

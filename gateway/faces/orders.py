@@ -6,37 +6,67 @@ are validated with fhir.resources (the R4B models, declared as 4.0.1) before a f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gateway.errors import BadRequest
 from gateway.model import CheckRequest, PersonIn, PlannedIn
+from security.errors import IdentityRefused
 from security.identity import HEALTH_CARD_SYSTEM, PASSPORT_SYSTEM, RESIDENT_SYSTEM, identifier_in
 
 ITEM_SYSTEM = "https://lianren.example/fhir/CodeSystem/items"
+_PLANNED = re.compile(r"planned\[(\d+)\]")
 _KINDS = {"363679005": "imaging", "imaging": "imaging", "108252007": "lab", "laboratory": "lab"}
 
 
-def check_request(fields: Mapping[str, object]) -> CheckRequest:
-    """A check request from fields that another face read, under the same rules as the REST face's.
+class Order(Struct, frozen=True):
+    """One ordered examination: where it stands in the caller's body, what it plans, the ServiceRequest."""
+
+    place: str
+    planned: PlannedIn
+    request: Mapping[str, Any]
+
+
+def check_request(request_id: str, person: PersonIn, orders: Sequence[Order]) -> CheckRequest:
+    """A check request from orders that another face read, under the same rules as the REST face's.
 
     Raises:
         BadRequest: a field that the REST face would refuse too.
     """
+    fields = {
+        "request_id": request_id,
+        "patient": msgspec.to_builtins(person),
+        "planned": [msgspec.to_builtins(order.planned) for order in orders],
+    }
+    with placed(orders):
+        try:
+            return msgspec.convert(fields, CheckRequest)
+        except msgspec.ValidationError as wrong:
+            what, _, place = str(wrong).partition(" - at `$.")
+            raise BadRequest(what, field=place.rstrip("`")) from None
+
+
+@contextmanager
+def placed(orders: Sequence[Order]) -> Iterator[None]:
+    """Say of a refused planned item where it stands in the caller's own body."""
     try:
-        return msgspec.convert(msgspec.to_builtins(fields), CheckRequest)
-    except msgspec.ValidationError as wrong:
-        what, _, place = str(wrong).partition(" - at `$.")
-        raise BadRequest(what, field=place.rstrip("`")) from None
+        yield
+    except BadRequest as wrong:
+        if found := _PLANNED.match(wrong.field):
+            wrong.field = f"{orders[int(found[1])].place}.code"
+        raise
 
 
 def valid(resource: object, expected: str, field: str) -> Mapping[str, Any]:
     """The resource, when it is a valid one of the expected type.
 
     Raises:
-        BadRequest: another type, or invalid; ``field`` is the path to the fault.
+        BadRequest: another type, or invalid; ``field`` is the FHIRPath of the fault.
     """
     if not isinstance(resource, dict) or resource.get("resourceType") != expected:
         found = resource.get("resourceType") if isinstance(resource, dict) else type(resource).__name__
@@ -48,11 +78,21 @@ def valid(resource: object, expected: str, field: str) -> Mapping[str, Any]:
         get_fhir_model_class(expected).model_validate(resource)
     except ValidationError as wrong:
         first = wrong.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"is no valid {expected}: {first['msg']}", field=f"{field}.{place}") from None
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        raise BadRequest(f"is no valid {expected}: {first['msg']}", field=f"{field}{place}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as wrong:
         raise BadRequest(f"is no valid {expected} ({type(wrong).__name__})", field=field) from None
     return resource
+
+
+def order_of(resource: object, field: str) -> Order:
+    """A valid ServiceRequest as an order.
+
+    Raises:
+        BadRequest: it is none, or orders nothing that can be named.
+    """
+    request = valid(resource, "ServiceRequest", field)
+    return Order(field, _planned(request, field), request)
 
 
 def person_of(identifiers: Sequence[object], field: str) -> PersonIn:
@@ -62,20 +102,23 @@ def person_of(identifiers: Sequence[object], field: str) -> PersonIn:
         BadRequest: there is none; the accepted systems are listed.
         IdentityRefused: it is malformed.
     """
-    for entry in identifiers:
+    for number, entry in enumerate(identifiers):
         system, value = (entry.get("system"), entry.get("value")) if isinstance(entry, dict) else (None, None)
-        if isinstance(system, str) and isinstance(value, str) and (person := identifier_in(system, value)):
+        if not (isinstance(system, str) and isinstance(value, str)):
+            continue
+        try:
+            person = identifier_in(system, value)
+        except IdentityRefused as refused:
+            refused.field = f"{field}.identifier[{number}].value"
+            raise
+        if person:
             return PersonIn(person.type, person.text)
     known = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
     raise BadRequest(f"has no identifier of a system known here: {known}", field=f"{field}.identifier")
 
 
-def planned_of(order: Mapping[str, Any], field: str) -> PlannedIn:
-    """What a ServiceRequest orders: a catalogue code where it has one, else the hospital's own name.
-
-    Raises:
-        BadRequest: the order says neither.
-    """
+def _planned(order: Mapping[str, Any], field: str) -> PlannedIn:
+    """A catalogue code where the order has one, else the hospital's own name."""
     code = order.get("code") or {}
     codings = code.get("coding") or []
     if item := next((c.get("code") for c in codings if c.get("system") == ITEM_SYSTEM), None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from adapters import PeerQuestion, commitment
+from adapters import PeerAnswer, PeerQuestion, commitment
 from gateway.body import decode
 from gateway.faces.common import body_of, client_of, reply
 from gateway.faces.describe import describe
@@ -13,7 +13,11 @@ from gateway.faces.describe import describe
 router = APIRouter(prefix="/api/v1", tags=["gateways"])
 
 
-@router.post("/results", openapi_extra=describe(), summary="Prior results, for another gateway")
+@router.post(
+    "/results",
+    openapi_extra=describe(PeerQuestion, PeerAnswer, refusals=(400, 403, 413, 415, 422)),
+    summary="Prior results, for another gateway",
+)
 async def results(request: Request) -> Response:
     """Results of this gateway's nodes for one person, marked, with the state of every node."""
     client = client_of(request)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from security.identity import RESIDENT_SYSTEM
 from tests.gateway.live import OWN, PATIENT, Live, ask, body
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 ITEMS = "https://lianren.example/fhir/CodeSystem/items"
 FHIR = "application/fhir+json"
 
@@ -30,7 +30,7 @@ class Call(Struct, frozen=True):
     def send(self, live: Live, content: bytes | dict[str, Any], **headers: str) -> httpx.Response:
         """Send a body (bytes as they are, anything else as JSON)."""
         data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()
-        return clients(live)[self.client].post(
+        return live.client(self.client).post(
             self.path, content=data, headers={"Content-Type": self.media, **headers}
         )
 
@@ -44,7 +44,7 @@ class Call(Struct, frozen=True):
                 spoilt["hookInstance"] = str(uuid.uuid4())
         return spoilt
 
-    def spoilt(self, place: Path, value: Any) -> dict[str, Any]:
+    def spoilt(self, place: Place, value: Any) -> dict[str, Any]:
         """The body with another value at one place."""
         spoilt = self.fresh()
         inner: Any = spoilt
@@ -53,17 +53,9 @@ class Call(Struct, frozen=True):
         inner[place[-1]] = value
         return spoilt
 
-    def texts(self) -> list[Path]:
+    def texts(self) -> list[Place]:
         """The places of all texts in the body."""
         return list(_texts(self.body, ()))
-
-
-_CLIENTS: dict[str, dict[str, httpx.Client]] = {}
-
-
-def clients(live: Live) -> dict[str, httpx.Client]:
-    """One HTTP client a role, kept open for all calls."""
-    return _CLIENTS.setdefault(live.url, {name: live.client(name) for name in ("his", "peer")})
 
 
 def order(name: str = "白蛋白", **more: Any) -> dict[str, Any]:
@@ -113,7 +105,7 @@ def hook(*orders: dict[str, Any], who: dict[str, Any] | None = None) -> dict[str
 
 def calls(live: Live) -> dict[str, Call]:
     """A right call at every face that takes a body; outcome and feedback are about one answered check."""
-    answer = ask(clients(live)["his"], body())
+    answer = ask(live.client(), body())
     result = answer.verdicts[0].result.id
     question = {
         "id": uuid.uuid4().hex,
@@ -147,7 +139,7 @@ def calls(live: Live) -> dict[str, Call]:
     }
 
 
-def _texts(value: Any, path: Path) -> Iterator[Path]:
+def _texts(value: Any, path: Place) -> Iterator[Place]:
     if isinstance(value, str):
         yield path
     elif isinstance(value, dict):

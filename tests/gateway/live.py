@@ -51,7 +51,7 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "other": {"institution": OTHER, "roles": ["his"]},
     "nobody": {"roles": ["his"]},
     "auditor": {"roles": ["auditor"]},
-    "imaging": {"institution": OWN, "roles": ["imaging"]},
+    "reader": {"institution": OWN, "roles": ["auditor"]},
     "peer": {"roles": ["peer"]},
 }
 
@@ -78,12 +78,15 @@ class Live:
     log: io.StringIO
     node: Counted | None = None
     stack: ExitStack = field(default_factory=ExitStack)
+    clients: dict[str, httpx.Client] = field(default_factory=dict)
 
     def client(self, name: str = "his") -> httpx.Client:
-        """An HTTP client with the token of one of :data:`CLIENTS`; without one for an empty name."""
-        headers = {"Authorization": f"Bearer {self.tokens[name]}"} if name else {}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
-        return self.stack.enter_context(client)
+        """The HTTP client with the token of one of :data:`CLIENTS`; that without one for an empty name."""
+        if name not in self.clients:
+            headers = {"Authorization": f"Bearer {self.tokens[name]}"} if name else {}
+            client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+            self.clients[name] = self.stack.enter_context(client)
+        return self.clients[name]
 
     @property
     def store(self) -> Path:

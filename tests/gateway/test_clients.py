@@ -54,7 +54,7 @@ def test_a_token_is_asked_for_before_the_body_is_read(gateway: Live) -> None:
     ("client", "path", "asked", "role"),
     [
         ("auditor", "/api/v1/checks", body(), "his"),
-        ("imaging", "/api/v1/checks", body(), "his"),
+        ("reader", "/api/v1/checks", body(), "his"),
         ("peer", "/api/v1/checks", body(), "his"),
         ("his", "/api/v1/results", PEER_QUESTION, "peer"),
         ("auditor", "/api/v1/results", PEER_QUESTION, "peer"),

@@ -1,0 +1,79 @@
+"""What a doctor reads at the order moment: the cards of one answer (CDS Hooks 2.0, Card Attributes).
+
+One card for each planned examination, and one for each name that could not be read: silence there would look
+like "nothing found". A card informs; it never stops an order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from catalog import ReasonCode
+from gateway.model import AdviceOut, CheckAnswer, Unnamed
+
+REASONS_SYSTEM = "https://lianren.example/fhir/CodeSystem/reasons"
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]()<>#+!|~-]")
+
+
+def cards_of(answer: CheckAnswer, codes: Sequence[ReasonCode]) -> list[dict[str, Any]]:
+    """The cards of an answer; ``codes`` are offered as reasons for overriding them."""
+    reasons = [
+        {"code": code.code, "system": f"{REASONS_SYSTEM}/{code.system}", "display": code.zh} for code in codes
+    ]
+    cards = [_card(number, advice, answer, reasons) for number, advice in enumerate(answer.advice)]
+    return cards + [_unnamed(unnamed, answer) for unnamed in answer.unnamed]
+
+
+def _unnamed(unnamed: Unnamed, answer: CheckAnswer) -> dict[str, Any]:
+    return {
+        "summary": f"{unnamed.name}：未能对应到互认目录，未作查询"[:139],
+        "indicator": "info",
+        "detail": f"{_text(unnamed.zh)} ({_text(unnamed.en)})\n\n{unnamed.review}",
+        "source": _source(answer),
+    }
+
+
+def _source(answer: CheckAnswer) -> dict[str, str]:
+    return {"label": f"联认 {answer.catalogue.version}"}
+
+
+def _card(
+    number: int, advice: AdviceOut, answer: CheckAnswer, reasons: list[dict[str, str]]
+) -> dict[str, Any]:
+    """One planned examination; a summary has fewer than 140 characters."""
+    total = len(advice.served) + len(advice.to_order)
+    if not advice.served:
+        summary = f"{advice.planned}：未找到可互认的结果"
+    elif advice.to_order:
+        summary = f"{advice.planned}：{total}项中{len(advice.served)}项可互认，其余须开单"
+    else:
+        summary = f"{advice.planned}：已有可互认的结果"
+    served = {item.code for item in advice.served}
+    lines = [
+        f"- {_text(verdict.result.institution.name)} {_text(verdict.result.local_name)}："
+        f"{_text(verdict.reasons[0].zh)}"
+        for verdict in answer.verdicts
+        if verdict.verdict != "recognised" or (verdict.serves and verdict.serves.code in served)
+    ]
+    if advice.served and advice.to_order:
+        lines.append("- 须开单：" + "、".join(_text(item.name) for item in advice.to_order))
+    silent = [node.node for node in answer.nodes if node.state not in ("answered", "empty")]
+    if silent:
+        lines.append("- 未能应答的节点：" + "、".join(silent))
+    if answer.catalogue.illustrative:
+        lines.append(f"- {answer.catalogue.notice_zh}")
+    return {
+        "uuid": f"{answer.id}.{number}",
+        "summary": summary[:139],
+        "indicator": "info",
+        "detail": "\n".join(lines),
+        "source": _source(answer),
+        "overrideReasons": reasons,
+    }
+
+
+def _text(words: str) -> str:
+    """Words for ``detail``, which is GitHub Flavored Markdown: a name makes no link and no image."""
+    return _MARKDOWN.sub(r"\\\g<0>", words)

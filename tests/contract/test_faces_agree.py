@@ -1,0 +1,123 @@
+"""One patient and one order, asked at three faces: one decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.demo.people import BY_KEY
+from tests.contract.calls import FHIR, hook, order, parameters, patient
+from tests.gateway.live import Live, body
+
+Told = dict[str, Any]
+CASES = [
+    ("ding", ("白蛋白",)),
+    ("geng", ("白蛋白",)),
+    ("chou", ("血糖",)),
+    ("ding", ("肝功能12项",)),
+    ("jia", ("白细胞计数", "血红蛋白", "某院特需套餐乙")),
+]
+
+
+def told_by_answer(answer: Told) -> Told:
+    """What a decision says, from the plain JSON of REST and of the CDS extension."""
+    return {
+        "verdicts": sorted(
+            (
+                verdict["result"]["id"],
+                verdict["verdict"],
+                tuple(reason["rule"] for reason in verdict["reasons"]),
+                verdict["item"] and verdict["item"]["code"],
+                verdict["serves"] and verdict["serves"]["code"],
+                verdict["mark"] and verdict["mark"]["signed"],
+            )
+            for verdict in answer["verdicts"]
+        ),
+        "advice": [
+            (
+                advice["planned"],
+                [item["code"] for item in advice["served"]],
+                [item["code"] for item in advice["to_order"]],
+            )
+            for advice in answer["advice"]
+        ],
+        "unnamed": [(unnamed["name"], unnamed["reason"]) for unnamed in answer["unnamed"]],
+        "nodes": [(node["node"], node["state"]) for node in answer["nodes"]],
+        "complete": answer["complete"],
+        "catalogue": answer["catalogue"]["version"],
+    }
+
+
+def told_by_parameters(answer: Told) -> Told:
+    """The same, from the Parameters of the FHIR operation."""
+
+    def value(part: Told) -> Any:
+        held = next((held for name, held in part.items() if name.startswith("value")), part.get("part"))
+        return held["code"] if isinstance(held, dict) and "code" in held else held
+
+    def parts(parameter: Told) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for part in parameter["part"]:
+            found.setdefault(part["name"], []).append(value(part))
+        return found
+
+    def named(name: str) -> list[dict[str, list[Any]]]:
+        return [parts(parameter) for parameter in answer["parameter"] if parameter["name"] == name]
+
+    def first(part: dict[str, list[Any]], name: str) -> Any:
+        return part.get(name, [None])[0]
+
+    single = {parameter["name"]: value(parameter) for parameter in answer["parameter"]}
+    return {
+        "verdicts": sorted(
+            (
+                first(verdict, "result"),
+                first(verdict, "verdict"),
+                tuple(
+                    value(part) for reason in verdict["reason"] for part in reason if part["name"] == "rule"
+                ),
+                *(first(verdict, name) for name in ("item", "serves", "mark")),
+            )
+            for verdict in named("verdict")
+        ),
+        "advice": [
+            (first(advice, "planned"), advice.get("served", []), advice.get("toOrder", []))
+            for advice in named("advice")
+        ],
+        "unnamed": [(first(unnamed, "name"), first(unnamed, "reason")) for unnamed in named("unnamed")],
+        "nodes": [(first(node, "node"), first(node, "state")) for node in named("node")],
+        "complete": single["complete"],
+        "catalogue": single["catalogue"],
+    }
+
+
+@pytest.mark.parametrize(("person", "names"), CASES)
+def test_the_three_faces_give_one_decision(gateway: Live, person: str, names: tuple[str, ...]) -> None:
+    his, number = gateway.client(), BY_KEY[person].number
+    orders = [order(name) for name in names]
+    rest = his.post("/api/v1/checks", json=body(*names, patient=number))
+    fhir = his.post(
+        "/fhir/ServiceRequest/$check-recognition",
+        json=parameters(*orders, who=patient(number)),
+        headers={"Content-Type": FHIR},
+    )
+    cds = his.post("/cds-services/result-recognition", json=hook(*orders, who=patient(number)))
+    assert [answer.status_code for answer in (rest, fhir, cds)] == [200, 200, 200]
+    said = told_by_answer(rest.json())
+    assert told_by_parameters(fhir.json()) == said
+    assert told_by_answer(cds.json()["extension"]["org.lianren.decision"]) == said
+
+
+def test_an_answer_given_at_one_face_is_read_again_at_rest(gateway: Live) -> None:
+    his = gateway.client()
+    decision = his.post("/cds-services/result-recognition", json=hook()).json()["extension"]
+    given = decision["org.lianren.decision"]
+    assert his.get(f"/api/v1/checks/{given['id']}").json() == given
+
+
+def test_what_came_by_one_face_is_repeated_at_another(gateway: Live) -> None:
+    his, call = gateway.client(), hook()
+    decision = his.post("/cds-services/result-recognition", json=call).json()["extension"]
+    asked = body() | {"request_id": call["hookInstance"]}
+    assert his.post("/api/v1/checks", json=asked).json() == decision["org.lianren.decision"]

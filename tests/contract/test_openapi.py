@@ -1,0 +1,168 @@
+"""The published description is that of the running gateway, and its examples are what the gateway says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from adapters import PeerAnswer
+from gateway.model import CheckAnswer, OutcomeOut, Problem
+from tests.gateway.live import PATIENT, Live
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "openapi"
+DESCRIPTION: dict[str, Any] = json.loads((PUBLISHED / "openapi.json").read_bytes())
+EXAMPLES = {
+    file.stem: json.loads(file.read_bytes()) for file in sorted((PUBLISHED / "examples").glob("*.json"))
+}
+CHECK_ID = EXAMPLES["check"]["response"]["id"]
+OPERATIONS = [
+    (f"{method.upper()} {path}", operation)
+    for path, operations in DESCRIPTION["paths"].items()
+    for method, operation in operations.items()
+]
+NO_JSON = ("GET /metrics", "GET /ledger/checkpoint", "GET /ledger/tile/{path}")
+TYPES: dict[str, type] = {
+    "POST /api/v1/checks": CheckAnswer,
+    "GET /api/v1/checks/{check_id}": CheckAnswer,
+    "POST /api/v1/checks/{check_id}/outcomes": OutcomeOut,
+    "POST /api/v1/results": PeerAnswer,
+}
+
+
+def shape(value: Any) -> Any:
+    """A JSON value without what differs from day to day: its names and kinds."""
+    match value:
+        case dict():
+            return {name: shape(inner) for name, inner in value.items()}
+        case list():
+            return [shape(inner) for inner in value]
+        case bool() | None:
+            return value
+        case int() | float():
+            return "number"
+        case _:
+            return "text"
+
+
+@pytest.fixture(scope="module")
+def check_id(gateway: Live) -> str:
+    """The id that the example's check has in this gateway."""
+    answer = gateway.client().post("/api/v1/checks", json=EXAMPLES["check"]["request"])
+    return str(answer.json()["id"])
+
+
+def sent(gateway: Live, example: dict[str, Any], check_id: str) -> httpx.Response:
+    """What the gateway answers to an example's request."""
+    example = json.loads(json.dumps(example).replace(CHECK_ID, check_id))
+    method, path = example["operation"].split()
+    request = example.get("request")
+    if request and "at" in request:  # another gateway's question is answered while it is new
+        request["at"] = datetime.now(UTC).isoformat()
+    return gateway.client(example["client"]).request(
+        method,
+        path.format(**example.get("path", {})),
+        params=example.get("query"),
+        content=None if request is None else json.dumps(request).encode(),
+        headers={"Content-Type": example["media"]} if request is not None else {},
+    )
+
+
+def test_the_published_description_is_that_of_the_running_gateway(gateway: Live) -> None:
+    running = gateway.client("").get("/openapi.json").json()
+    assert running == DESCRIPTION, "run: python openapi/generate.py"
+
+
+def test_every_reference_of_the_description_leads_somewhere() -> None:
+    def references(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            return {value["$ref"]} if "$ref" in value else set().union(*map(references, value.values()))
+        return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(DESCRIPTION)}
+    assert names <= DESCRIPTION["components"]["schemas"].keys()
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_an_operation_describes_its_body_and_nothing_that_it_never_answers(
+    name: str, operation: dict[str, Any]
+) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert ("requestBody" in operation) == name.startswith("POST")
+    assert "HTTPValidationError" not in json.dumps(operation)
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_an_operation_says_whether_it_needs_a_token(
+    gateway: Live, name: str, operation: dict[str, Any]
+) -> None:
+    method, path = name.split()
+    media = next(iter(operation.get("requestBody", {}).get("content", {})), "application/json")
+    answer = gateway.client("").request(
+        method, path, content=b"{}" if method == "POST" else None, headers={"Content-Type": media}
+    )
+    assert (answer.status_code == 401) == ("security" in operation)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in OPERATIONS if name not in NO_JSON])
+def test_an_operation_has_an_example_that_succeeds(name: str) -> None:
+    assert [e for e in EXAMPLES.values() if e["operation"] == name and e["status"] == 200]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_answered_as_it_says(gateway: Live, check_id: str, name: str) -> None:
+    example = EXAMPLES[name]
+    answer = sent(gateway, example, check_id)
+    assert answer.status_code == example["status"]
+    assert shape(answer.json()) == shape(example["response"])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_answer_has_the_media_type_and_status_that_are_described(
+    gateway: Live, check_id: str, name: str
+) -> None:
+    example = EXAMPLES[name]
+    answer = sent(gateway, example, check_id)
+    described = dict(OPERATIONS)[example["operation"]]["responses"][str(answer.status_code)]["content"]
+    assert list(described) == [answer.headers["content-type"].partition(";")[0]]
+
+
+@pytest.mark.parametrize("name", [name for name, e in EXAMPLES.items() if e["operation"] in TYPES])
+def test_an_example_is_of_the_type_that_is_described(name: str) -> None:
+    example = EXAMPLES[name]
+    kind = TYPES[example["operation"]] if example["status"] == 200 else Problem
+    read: object = msgspec.convert(example["response"], kind)
+    assert json.loads(msgspec.json.encode(read)).keys() == example["response"].keys()
+
+
+@pytest.mark.parametrize("path", ["/ledger/checkpoint", "/ledger/tile/entries/000.p/1", "/metrics"])
+def test_what_is_no_json_is_described_as_what_it_is(gateway: Live, check_id: str, path: str) -> None:
+    answer = gateway.client("").get(path)
+    name = "GET /ledger/tile/{path}" if "tile" in path else f"GET {path}"
+    described = dict(OPERATIONS)[name]["responses"]["200"]["content"]
+    assert list(described) == [answer.headers["content-type"].partition(";")[0]]
+
+
+def test_the_parameters_of_a_proof_are_described() -> None:
+    described = dict(OPERATIONS)["GET /ledger/proof"].get("parameters", [])
+    assert {parameter["name"] for parameter in described} == {"index", "old", "size"}
+
+
+def test_an_example_shows_no_number_but_the_synthetic_patients() -> None:
+    text = json.dumps([e["response"] for e in EXAMPLES.values()])
+    assert PATIENT not in text
+
+
+def test_what_the_fhir_face_answers_is_valid_fhir(gateway: Live) -> None:
+    from fhir.resources.R4B import get_fhir_model_class
+
+    for example in EXAMPLES.values():
+        if "/fhir/" in example["operation"]:
+            resource = example["response"]
+            get_fhir_model_class(resource["resourceType"]).model_validate(resource)

@@ -1,0 +1,80 @@
+"""The whole network: every hard case comes out right, and a node that is killed is named."""
+
+from __future__ import annotations
+
+import uuid
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.demo.network import Network
+from gateway.demo.people import BY_KEY
+from gateway.demo.questions import ask_trap
+from gateway.demo.traps import TRAPS, Trap
+from gateway.model import CheckAnswer
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("network")]
+BY_NAME = {trap.key: trap for trap in TRAPS}
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.key)
+def test_a_hard_case_comes_out_right(network: Network, trap: Trap) -> None:
+    assert ask_trap(network, trap).wrong == ()
+
+
+def test_a_foreign_result_carries_the_verified_mark_of_its_gateway(network: Network) -> None:
+    verdict = ask_trap(network, BY_NAME["chest-ct"]).answer.verdicts[0]
+    assert verdict.mark is not None
+    assert (verdict.mark.state, verdict.mark.printed) == ("valid", "川渝HR")
+
+
+def test_every_node_is_named_with_the_gateway_it_was_reached_by(network: Network) -> None:
+    answer = ask_trap(network, BY_NAME["liver-panel"]).answer
+    asked = {(node.node, node.via) for node in answer.nodes}
+    assert {("sc-his", ""), ("gw-cq", ""), ("cq-his", "gw-cq"), ("hb-lis", "gw-lab8")} <= asked
+    assert len([node for node in answer.nodes if node.kind != "gateway"]) == 12
+
+
+def test_an_answer_is_known_only_to_the_gateway_that_gave_it(network: Network) -> None:
+    answer = ask_trap(network, BY_NAME["chest-ct"]).answer
+    there = network.gateways["cq"]
+    headers = {"Authorization": f"Bearer {there.tokens['EX-CQ-01']}"}
+    response = httpx.get(f"{there.url}/api/v1/checks/{answer.id}", headers=headers, trust_env=False)
+    assert response.status_code == 404
+
+
+def ask_again(network: Network, person: str, planned: dict[str, str]) -> CheckAnswer:
+    """Ask in Chengdu."""
+    gateway = network.gateways["sc"]
+    asked = {
+        "request_id": uuid.uuid4().hex,
+        "patient": {"type": "resident-id", "value": BY_KEY[person].number},
+        "planned": [planned],
+    }
+    response = httpx.post(
+        f"{gateway.url}/api/v1/checks",
+        json=asked,
+        headers={"Authorization": f"Bearer {gateway.tokens['EX-SC-01']}"},
+        timeout=30,
+        trust_env=False,
+    )
+    assert response.status_code == 200, response.text
+    return msgspec.json.decode(response.content, type=CheckAnswer)
+
+
+def test_a_node_that_is_killed_is_named_and_the_others_still_answer(network: Network) -> None:
+    """Last of this file: the network has one node less afterwards."""
+    network.nodes["cq-his"].stop()
+    answer = ask_again(network, "ding", {"name": "白蛋白", "kind": "lab"})
+    states = {node.node: node for node in answer.nodes}
+    assert states["cq-his"].state in ("unreachable", "late")
+    assert states["cq-his"].fault == "node"
+    assert states["hb-lis"].state == "answered"
+    assert [verdict.result.node for verdict in answer.verdicts] == ["hb-lis"]
+    assert not answer.complete
+    image = ask_again(network, "jia", {"name": "胸部CT平扫", "kind": "imaging"})
+    archive = next(node for node in image.nodes if node.node == "cq-pacs")
+    assert archive.state not in ("answered", "empty")  # it is found by the numbers that cq-his knows
+    assert archive.detail
+    assert not image.complete
