@@ -73,6 +73,8 @@ def load(folder: Path | None = None) -> Catalogue:
         CatalogueError: the folder may not be used; ``findings`` names every file, row and column to mend.
     """
     place = BUNDLED if folder is None else folder
+    if not place.is_dir():
+        raise CatalogueError((Finding(str(place), 0, "", "is no folder; name the folder of a catalogue"),))
     findings: list[Finding] = []
     head = _head(place, findings)
     sheets = Sheets(

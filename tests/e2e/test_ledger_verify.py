@@ -1,4 +1,4 @@
-"""``lianren ledger verify`` on the demonstration's export: it says its six checks and finds each tampering."""
+"""``lianren ledger verify`` on an export: it says its six checks and finds every tampering."""
 
 from __future__ import annotations
 

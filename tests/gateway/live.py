@@ -88,6 +88,10 @@ class Live:
             self.clients[name] = self.stack.enter_context(client)
         return self.clients[name]
 
+    def stop(self) -> None:
+        """Stop the gateway, as far as it still runs; its nodes go on."""
+        self.stack.close()
+
     @property
     def store(self) -> Path:
         """The file of the embedded store."""
@@ -150,16 +154,24 @@ def source_of(folder: Path, name: str = NODE, institution: str = OWN) -> Iterato
 
 
 @contextmanager
-def gateway_with(
-    folder: Path, nodes: Sequence[dict[str, Any]], *, owner: str = "cq", **more: Any
-) -> Iterator[Live]:
-    """A gateway over these nodes."""
-    tokens = {name: secrets.token_urlsafe(16) for name in CLIENTS}
-    settings, log = settings_for(folder, tokens, nodes, owner, **more), io.StringIO()
-    make_keys(settings)
+def started(settings: Settings, tokens: dict[str, str]) -> Iterator[Live]:
+    """A gateway of these settings, whose keys are there."""
+    log = io.StringIO()
     with ExitStack() as stack:
         url = stack.enter_context(serve(create_app(settings, Log(log))))
         yield Live(url, settings, tokens, log, stack=stack)
+
+
+@contextmanager
+def gateway_with(
+    folder: Path, nodes: Sequence[dict[str, Any]], *, owner: str = "cq", **more: Any
+) -> Iterator[Live]:
+    """A new gateway over these nodes."""
+    tokens = {name: secrets.token_urlsafe(16) for name in CLIENTS}
+    settings = settings_for(folder, tokens, nodes, owner, **more)
+    make_keys(settings)
+    with started(settings, tokens) as live:
+        yield live
 
 
 @contextmanager

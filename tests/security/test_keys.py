@@ -59,7 +59,11 @@ def test_a_private_part_of_another_public_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["Ed25519", "ES256", "SM2"])
-@pytest.mark.parametrize("pkcs8", [b"", b"0", SC_MARK_KEY.pkcs8[:-1], new_key("ES256").pkcs8, SM2_PKCS8])
+@pytest.mark.parametrize(
+    "pkcs8",
+    [b"", b"0", SC_MARK_KEY.pkcs8[:-1], new_key("ES256").pkcs8, SM2_PKCS8],
+    ids=["empty", "a-digit", "cut", "es256", "sm2"],
+)
 def test_a_private_part_that_is_not_the_key_s_is_refused(algorithm: Algorithm, pkcs8: bytes) -> None:
     with pytest.raises(KeyNotValid):
         KeyPair(replace(MARK_KEY.public, algorithm=algorithm), pkcs8)
