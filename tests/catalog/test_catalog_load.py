@@ -107,8 +107,9 @@ def test_every_defect_is_collected_and_not_only_the_first(folder: Path) -> None:
     assert {f.file for f in findings(folder)} == {"lists.csv", "windows.csv", "hierarchy.csv"}
 
 
-def test_a_folder_that_does_not_exist_names_every_file(tmp_path: Path) -> None:
-    assert len(findings(tmp_path / "nowhere")) == 14
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    (finding,) = findings(tmp_path / "nowhere")
+    assert finding.file == str(tmp_path / "nowhere")
 
 
 def test_a_missing_file_is_one_finding(folder: Path) -> None:
