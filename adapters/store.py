@@ -6,8 +6,8 @@ on one machine, PostgreSQL any number of replicas. The implementations stay shor
 here.
 
 **Trust.** Nothing in a store is believed because it stands there. Who can write to the database can delete
-and hide, but not rewrite what was published: the root of every published checkpoint is signed, and the other
-regions' gateways cosign it. ``secret`` and ``document`` hold patients' data and deserve the database's
+and hide, but not rewrite what was published unseen: the root of every published checkpoint is signed, and
+whoever kept one notices. ``secret`` and ``document`` hold patients' data and deserve the database's
 protection (disk encryption, least privilege); the other tables hold none.
 
 **Errors.** Every method but ``close`` raises :class:`StoreUnavailable` when the database cannot be reached or

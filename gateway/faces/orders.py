@@ -42,6 +42,8 @@ def check_request(request_id: str, person: PersonIn, orders: Sequence[Order]) ->
         "request_id": request_id,
         "patient": msgspec.to_builtins(person),
         "planned": [msgspec.to_builtins(order.planned) for order in orders],
+        # R4 request-priority: stat is for an emergency, the fourth situation in which a repeat is allowed
+        "context": {"emergency": any(order.request.get("priority") == "stat" for order in orders)},
     }
     with placed(orders):
         try:

@@ -112,3 +112,24 @@ def test_the_override_reasons_of_a_card_are_taken_back(gateway: Live, his: httpx
 def test_a_patient_whom_nobody_knows_has_a_card_that_finds_nothing(his: httpx.Client) -> None:
     (card,) = his.post(SERVICE, json=hook(order("肌酐"), who=patient(BY_KEY["zi"].number))).json()["cards"]
     assert "未找到" in card["summary"]
+
+
+def test_the_patient_of_the_prefetch_is_that_of_the_context(gateway: Live, his: httpx.Client) -> None:
+    before = gateway.kept()
+    answer = his.post(SERVICE, json=hook(who=patient() | {"id": "p2"}))  # the context says p1
+    assert (answer.status_code, answer.json()["field"]) == (400, "prefetch.patient.id")
+    assert gateway.kept() == before
+
+
+def test_an_order_for_another_patient_than_that_of_the_context_is_refused(
+    gateway: Live, his: httpx.Client
+) -> None:
+    before = gateway.kept()
+    answer = his.post(SERVICE, json=hook(order(), order(subject={"reference": "Patient/p2"})))
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "context.draftOrders.entry[1].resource.subject"
+    assert gateway.kept() == before
+
+
+def test_a_patient_who_says_the_id_of_the_context_is_taken(his: httpx.Client) -> None:
+    assert his.post(SERVICE, json=hook(who=patient() | {"id": "p1"})).status_code == 200

@@ -121,3 +121,13 @@ def test_what_came_by_one_face_is_repeated_at_another(gateway: Live) -> None:
     decision = his.post("/cds-services/result-recognition", json=call).json()["extension"]
     asked = body() | {"request_id": call["hookInstance"]}
     assert his.post("/api/v1/checks", json=asked).json() == decision["org.lianren.decision"]
+
+
+def test_an_order_of_priority_stat_is_asked_as_an_emergency(gateway: Live) -> None:
+    his = gateway.client("his")
+    plain = his.post("/api/v1/checks", json=body(context={"emergency": True})).json()
+    urgent = order() | {"priority": "stat"}
+    hooked = his.post("/cds-services/result-recognition", json=hook(urgent)).json()
+    rules = {reason["rule"] for verdict in plain["verdicts"] for reason in verdict["reasons"]}
+    assert "N4" in rules
+    assert told_by_answer(hooked["extension"]["org.lianren.decision"]) == told_by_answer(plain)
