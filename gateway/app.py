@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from gateway.checks import Checks
 from gateway.errors import TABLE
@@ -23,7 +22,7 @@ from gateway.wiring import open_gateway
 VERSION = "0.1.0"
 
 
-def create_app(settings: Settings, log: Log | None = None) -> ASGIApp:
+def create_app(settings: Settings, log: Log | None = None) -> Guard:
     """The gateway as an ASGI application; it opens its stores and nodes when the server starts it.
 
     Raises (when started):
@@ -33,7 +32,12 @@ def create_app(settings: Settings, log: Log | None = None) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_gateway(settings, write) as gateway:
+        async with AsyncExitStack() as stack:
+            try:
+                gateway = await stack.enter_async_context(open_gateway(settings, write))
+            except Exception as error:
+                guard.failed = error  # the server tells only that, not why, it did not start
+                raise
             checks = Checks(gateway)
             app.state.gateway = gateway
             app.state.checks = checks

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,25 +15,14 @@ from gateway.commands.common import AsJson, Config, Stop, console, plainly, prin
 
 def serve(config: Config) -> None:
     """Run the gateway."""
-    import uvicorn
-
     from gateway.app import create_app
 
     settings = settings_from(config)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-        )
-    )
-    _run(server)
+    app = create_app(settings)
+    with plainly():
+        _run(app, settings.host, settings.port)
+        if app.failed:
+            raise app.failed
 
 
 def source(
@@ -41,27 +32,39 @@ def source(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
 ) -> None:
     """Run a FHIR source node: what a hospital without a FHIR server publishes its results through."""
-    import uvicorn
-
     from gateway.source import create_source
 
-    app = create_source(store, institution=institution)
-    _run(
-        uvicorn.Server(
-            uvicorn.Config(app, host=host, port=port, ws="none", access_log=False, log_level="warning")
-        )
-    )
+    with plainly():
+        app = create_source(store, institution=institution)
+    _run(app, host, port)
 
 
-def _run(server: object) -> None:
-    """Run a uvicorn server; what stops it from starting is one line."""
+def _run(app: Any, host: str, port: int) -> None:
+    """Serve until told to stop, or until the app says that it cannot start."""
     import uvicorn
 
-    assert isinstance(server, uvicorn.Server)  # noqa: S101
-    with plainly():
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as wrong:
+        raise Stop(
+            f"lianren: port {port} of {host} cannot be had ({wrong.strerror}); choose another"
+        ) from None
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            log_level="critical",
+            server_header=False,
+        )
+    )
+    with suppress(SystemExit, KeyboardInterrupt):  # uvicorn exits where the app did not start
         asyncio.run(server.serve())
-    if not server.started:
-        raise Stop(f"lianren: the server could not start on {server.config.host}:{server.config.port}")
 
 
 def demo(

@@ -93,7 +93,7 @@ async def advise(request: Request) -> Response:
     orders = _orders(call)
     if not orders:
         return reply({"cards": []})
-    asked = check_request(call.hook_instance, _person(call), orders)
+    asked = check_request(call.hook_instance, _person(call, orders), orders)
     with placed(orders):
         answer = await request.app.state.checks.ask(asked, client, "cds")
     published = gateway_of(request).rules.catalogue.reason_codes.values()
@@ -176,8 +176,12 @@ def _orders(call: HookCall) -> list[Order]:
     return orders
 
 
-def _person(call: HookCall) -> PersonIn:
+def _person(call: HookCall, orders: list[Order]) -> PersonIn:
+    """The Patient of the prefetch, who must be the context's and every order's."""
+    place = "prefetch.patient"
     if not isinstance(call.prefetch.get("patient"), dict):
-        raise PrefetchMissing("send the Patient that discovery asks for", field="prefetch.patient")
-    patient = valid(call.prefetch["patient"], "Patient", "prefetch.patient")
-    return person_of(patient.get("identifier") or [], "prefetch.patient")
+        raise PrefetchMissing("send the Patient that discovery asks for", field=place)
+    patient = valid(call.prefetch["patient"], "Patient", place)
+    if patient.get("id", call.context["patientId"]) != call.context["patientId"]:
+        raise BadRequest("is another patient than context.patientId", field=f"{place}.id")
+    return person_of([(place, {**patient, "id": call.context["patientId"]})], orders)

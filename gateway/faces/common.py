@@ -108,12 +108,15 @@ class Guard:
 
     What has no row in the table of errors is answered as ``internal``; the log gets the exception's class and
     the place it was raised at, never its message, which could hold a person's data.
+
+    ``metrics`` is set once the gateway runs; ``failed`` where it could not be started.
     """
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self._app = app
         self._log = log
         self.metrics: Metrics | None = None
+        self.failed: Exception | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""

@@ -18,7 +18,7 @@ from gateway.errors import BadRequest
 from gateway.faces.common import FHIR_JSON, JSON, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
 from gateway.faces.orders import ITEM_SYSTEM, Order, check_request, order_of, person_of, placed, valid
-from gateway.model import CheckAnswer, CheckRequest, PersonIn, VerdictOut
+from gateway.model import CheckAnswer, CheckRequest, VerdictOut
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 OPERATION = "https://lianren.example/fhir/OperationDefinition/check-recognition"
@@ -75,10 +75,9 @@ async def check_recognition(request: Request) -> Response:
 def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
     if body.get("resourceType") == "ServiceRequest":
         order = order_of(body, "ServiceRequest")
-        person = person_of([(order.request.get("subject") or {}).get("identifier")], f"{order.place}.subject")
-        return check_request(uuid.uuid4().hex, person, [order]), [order]
+        return check_request(uuid.uuid4().hex, person_of([], [order]), [order]), [order]
     orders: list[Order] = []
-    person_found: PersonIn | None = None
+    patients: list[tuple[str, Mapping[str, Any]]] = []
     request_id = uuid.uuid4().hex
     listed = body.get("parameter") if body.get("resourceType") == "Parameters" else None
     for number, parameter in enumerate(listed if isinstance(listed, list) else []):
@@ -87,8 +86,8 @@ def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
         if name == "order":
             orders.append(order_of(parameter.get("resource"), f"{place}.resource"))
         elif name == "patient":
-            patient = valid(parameter.get("resource"), "Patient", f"{place}.resource")
-            person_found = person_of(patient.get("identifier") or [], f"{place}.resource")
+            place = f"{place}.resource"
+            patients.append((place, valid(parameter.get("resource"), "Patient", place)))
         elif name == "requestId":
             request_id = parameter.get("valueString") or parameter.get("valueId")
         else:
@@ -96,10 +95,7 @@ def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
     valid(body, "Parameters", "Parameters")
     if not orders:
         raise BadRequest("has no parameter 'order' with a ServiceRequest", field="Parameters.parameter")
-    if person_found is None:
-        subject = orders[0].request.get("subject") or {}
-        person_found = person_of([subject.get("identifier")], f"{orders[0].place}.subject")
-    return check_request(request_id, person_found, orders), orders
+    return check_request(request_id, person_of(patients, orders), orders), orders
 
 
 def _parameters(answer: CheckAnswer) -> dict[str, Any]:

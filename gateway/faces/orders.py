@@ -20,6 +20,9 @@ from security.errors import IdentityRefused
 from security.identity import HEALTH_CARD_SYSTEM, PASSPORT_SYSTEM, RESIDENT_SYSTEM, identifier_in
 
 ITEM_SYSTEM = "https://lianren.example/fhir/CodeSystem/items"
+_KNOWN = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
+_SYSTEMS = (RESIDENT_SYSTEM, HEALTH_CARD_SYSTEM)
+_REFERENCE = re.compile(r"(?:^|/)Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
 _PLANNED = re.compile(r"planned\[(\d+)\]")
 _KINDS = {"363679005": "imaging", "imaging": "imaging", "108252007": "lab", "laboratory": "lab"}
 
@@ -97,13 +100,37 @@ def order_of(resource: object, field: str) -> Order:
     return Order(field, _planned(request, field), request)
 
 
-def person_of(identifiers: Sequence[object], field: str) -> PersonIn:
-    """The first identifier of an accepted system.
+def person_of(patients: Sequence[tuple[str, Mapping[str, Any]]], orders: Sequence[Order]) -> PersonIn:
+    """The one person that all patients and orders are about; ``patients`` come with their places.
 
     Raises:
-        BadRequest: there is none; the accepted systems are listed.
-        IdentityRefused: it is malformed.
+        BadRequest: nobody is identified by a system known here, or not everything is about one person.
+        IdentityRefused: a number is malformed.
     """
+    people: list[tuple[str, PersonIn]] = []
+    ids: list[tuple[str, str]] = []
+    for place, patient in patients:
+        people.append((place, _person(patient.get("identifier") or [], place)))
+        if patient.get("id"):
+            ids.append((f"{place}.id", patient["id"]))
+    for order in orders:
+        subject, place = order.request.get("subject") or {}, f"{order.place}.subject"
+        if found := _REFERENCE.search(subject.get("reference") or ""):
+            ids.append((place, found[1]))
+        if subject.get("identifier") and (not patients or subject["identifier"].get("system") in _SYSTEMS):
+            people.append((place, _person([subject["identifier"]], place)))
+    if not people:
+        raise BadRequest(
+            f"has no identifier of a system known here: {_KNOWN}", field=f"{orders[0].place}.subject"
+        )
+    for same in (people, ids):
+        for place, one in same:
+            if one != same[0][1]:
+                raise BadRequest(f"is another person than {same[0][0]}", field=place)
+    return people[0][1]
+
+
+def _person(identifiers: Sequence[object], field: str) -> PersonIn:
     for number, entry in enumerate(identifiers):
         system, value = (entry.get("system"), entry.get("value")) if isinstance(entry, dict) else (None, None)
         if not (isinstance(system, str) and isinstance(value, str)):
@@ -115,8 +142,7 @@ def person_of(identifiers: Sequence[object], field: str) -> PersonIn:
             raise
         if person:
             return PersonIn(person.type, person.text)
-    known = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
-    raise BadRequest(f"has no identifier of a system known here: {known}", field=f"{field}.identifier")
+    raise BadRequest(f"has no identifier of a system known here: {_KNOWN}", field=f"{field}.identifier")
 
 
 def _planned(order: Mapping[str, Any], field: str) -> PlannedIn:
