@@ -108,7 +108,8 @@ class KeyStore:
         ]
         if not fitting:
             raise KeyStoreError(
-                f"{self._folder}: no {algorithm} key for '{purpose}' counts on {at:%Y-%m-%d}; run: lianren keys new"
+                f"{self._folder}: no {algorithm} key for '{purpose}' counts on {at:%Y-%m-%d};"
+                " run: lianren keys new"
             )
         return self.load(max(fitting, key=lambda key: (key.not_before, key.kid)).kid)
 
