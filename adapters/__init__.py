@@ -1,5 +1,6 @@
 """One narrow protocol to every kind of node, and to the stores."""
 
+from adapters._asking import elapsed_ms
 from adapters.cache import Cache, LocalCache
 from adapters.dicomweb import DicomwebNode, Identities
 from adapters.errors import (
@@ -59,5 +60,6 @@ __all__ = [
     "StoreUnavailable",
     "Timeouts",
     "commitment",
+    "elapsed_ms",
     "join_images",
 ]

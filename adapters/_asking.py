@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar, cast
@@ -15,6 +16,9 @@ from recognition import Result
 
 T = TypeVar("T")
 
+MOST = 500
+"""How many results of one node are looked at."""
+
 
 class Heard(Struct, frozen=True, kw_only=True):
     """What a node said when it could be heard."""
@@ -24,6 +28,8 @@ class Heard(Struct, frozen=True, kw_only=True):
     digest: bytes = b""
     fault: Fault = ""
     detail: str = ""
+    modalities: tuple[tuple[str, str], ...] = ()
+    gateway: str = ""
 
 
 async def answer_of(node: Node, question: Question, seconds: float, asking: Awaitable[Heard]) -> Answer:
@@ -32,22 +38,29 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
     try:
         try:
             async with asyncio.timeout(min(seconds, question.budget)):
-                heard = await asking
+                said = await asking
         except TimeoutError:
             raise NodeLate("did not answer in time") from None
     except NodeError as error:
         return Answer(report=failed(node, started, error))
-    found = bool(heard.results or heard.detail)
+    found = bool(said.results or said.detail)
     report = Report(
         node=node.id,
         kind=node.kind,
         state="answered" if found else "empty",
         took_ms=elapsed_ms(started),
-        results=len(heard.results),
-        fault=heard.fault,
-        detail=heard.detail,
+        results=len(said.results),
+        fault=said.fault,
+        detail=said.detail,
     )
-    return Answer(report=report, results=heard.results, behind=heard.behind, digest=heard.digest)
+    return Answer(
+        report=report,
+        results=said.results,
+        behind=said.behind,
+        digest=said.digest,
+        modalities=said.modalities,
+        gateway=said.gateway,
+    )
 
 
 async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
@@ -92,12 +105,33 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def unreadable(places: list[str], what: str) -> tuple[str, Fault]:
-    """Detail and fault for parts of an answer that could not be read, named by their places."""
-    if not places:
-        return "", ""
-    named = ", ".join(places[:5]) + (" …" if len(places) > 5 else "")
-    return f"{len(places)} {what} could not be read: {named}", "node"
+def heard(
+    results: list[Result],
+    digest: bytes,
+    unreadable: list[str],
+    what: str,
+    modalities: tuple[tuple[str, str], ...] = (),
+) -> Heard:
+    """What one node said: the newest of its results, and in words what was left out, by its places."""
+    details = []
+    if unreadable:
+        named = ", ".join(unreadable[:5]) + (" …" if len(unreadable) > 5 else "")
+        details.append(f"{len(unreadable)} {what} could not be read: {named}")
+    if len(results) > MOST:
+        details.append(f"{len(results)} results, of which the {MOST} newest were kept")
+        results = sorted(results, key=_newest_first)[:MOST]
+    return Heard(
+        results=tuple(sorted(results, key=lambda result: result.id)),
+        digest=digest,
+        fault="node" if details else "",
+        detail="; ".join(details),
+        modalities=modalities,
+    )
+
+
+def _newest_first(result: Result) -> tuple[float, str]:
+    when = result.performed or result.reported
+    return (-when.timestamp() if when else math.inf), result.id
 
 
 def in_reach(result: Result, question: Question) -> bool:

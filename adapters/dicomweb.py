@@ -17,12 +17,14 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw, Struct, field
 
-from adapters._asking import Heard, all_of, answer_of, bearer, in_reach, ping_of, unreadable
+from adapters._asking import Heard, all_of, answer_of, bearer, heard, in_reach, ping_of
 from adapters.errors import NodeError, NodeFaulty
-from adapters.fhir_read import reading, single_modality
+from adapters.fhir_results import ACCOMPANYING, reading, single_modality
+from adapters.fhir_time import in_range
 from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
 from mapping import LocalName, Normaliser
+from quality.record import DICOM_UID
 from recognition import SHANGHAI, Images, Result
 
 MEDIA = "application/dicom+json"
@@ -32,7 +34,6 @@ MRN = "urn:lianren:mrn:"
 _INCLUDE = ("00081030", "00080061", "00201208", "00080201")
 _MANY = "10000"  # archives bound an answer that names no limit, and a count must not be one of their bounds
 _WILDCARD = re.compile(r"[*?\\]|[\x00-\x1f]")  # PS3.4 C.2.2.2.4, and the separator of values
-_UID = re.compile(r"[0-9.]{1,64}")
 _TIME = re.compile(r"(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6}))?")
 _OFFSET = re.compile(r"[+-]\d{4}")
 
@@ -96,9 +97,13 @@ class _Study(Struct, frozen=True, kw_only=True):
             hour, minute, second, fraction = (part or "" for part in parts.groups())
             written = f"{day}{hour}{minute or '00'}{second or '00'}.{fraction or '0'}"
             if offset:
-                return datetime.strptime(written + offset, "%Y%m%d%H%M%S.%f%z"), ()
-            local = datetime.strptime(written, "%Y%m%d%H%M%S.%f")  # noqa: DTZ007 - the zone follows
-            return local.replace(tzinfo=SHANGHAI), ()
+                performed = datetime.strptime(written + offset, "%Y%m%d%H%M%S.%f%z")
+            else:
+                local = datetime.strptime(written, "%Y%m%d%H%M%S.%f")  # noqa: DTZ007 - the zone follows
+                performed = local.replace(tzinfo=SHANGHAI)
+            if not in_range(performed):
+                raise ValueError
+            return performed, ()
         except ValueError:
             return None, ("performed:not-a-time",)
 
@@ -158,25 +163,26 @@ class DicomwebNode:
             raise NodeFaulty(f"identity source {self._identities.id}: a number that cannot be searched by")
         bodies = await all_of(self._studies(number) for number in numbers)
         results: dict[str, Result] = {}
+        modalities: dict[str, str] = {}
         odd: list[str] = []
         for number, body in zip(numbers, bodies, strict=True):
             for index, raw in enumerate(_list(body)):
-                result = await self._result(raw, number)
-                if result is None:
+                found = await self._result(raw, number)
+                if found is None:
                     odd.append(f"study[{index}]")
-                elif in_reach(result, question):
-                    results[result.id] = result
-        detail, fault = unreadable(odd, "studies")
+                    continue
+                result, modality = found
+                if in_reach(result, question):
+                    results[result.id], modalities[result.id] = result, modality
         digest = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).digest()
-        ordered = tuple(results[key] for key in sorted(results))
-        return Heard(results=ordered, digest=digest, fault=fault, detail=detail)
+        return heard(list(results.values()), digest, odd, "studies", tuple(sorted(modalities.items())))
 
     async def _studies(self, number: str) -> bytes:
         params = [("PatientID", number), *(("includefield", tag) for tag in _INCLUDE)]
         return await self._line.get_json("studies", params, accept=MEDIA)
 
-    async def _result(self, raw: Raw, number: str) -> Result | None:
-        """One study; None where it cannot be read."""
+    async def _result(self, raw: Raw, number: str) -> tuple[Result, str] | None:
+        """One study and its modality; None where it cannot be read."""
         try:
             study = msgspec.json.decode(raw, type=_Study)
         except msgspec.MsgspecError:
@@ -184,7 +190,7 @@ class DicomwebNode:
         if study.patient_id.text != number:
             raise NodeFaulty("answered with another person's resource: a study of another Patient ID")
         uid = study.uid.text
-        if not _UID.fullmatch(uid):
+        if not DICOM_UID.fullmatch(uid):
             return None
         performed, flags = study.performed
         modalities, stated = study.modalities.texts, study.instances.text
@@ -193,9 +199,12 @@ class DicomwebNode:
         else:
             seen, held = await self._by_series(uid)
             modalities = modalities or seen
-        modality = single_modality(code for text in modalities for code in text.split("\\"))
+        codes = [code for text in modalities for code in text.split("\\") if code]
+        if codes and ACCOMPANYING.issuperset(codes):
+            held = 0
+        modality = single_modality(codes)
         local = LocalName(name=study.description.text, kind="imaging", modality=modality)
-        return Result(
+        result = Result(
             id=f"{self.id}/studies/{uid}",
             node=self.id,
             kind="imaging",
@@ -206,12 +215,13 @@ class DicomwebNode:
             status="preliminary",
             performed=performed,
             reported=None,
-            version_key=uid,
+            version_key=f"img|{uid}",
             study_uid=uid,
             images=Images(held),
             flags=flags,
             source=f"studies/{uid}",
         )
+        return result, modality
 
     async def _by_series(self, uid: str) -> tuple[tuple[str, ...], int]:
         """Modalities and number of images of a study, for archives that do not know them of a study."""
@@ -223,7 +233,7 @@ class DicomwebNode:
         except msgspec.MsgspecError:
             raise NodeFaulty("answered with a series that cannot be read") from None
         uids = [entry.uid.text for entry in series if not entry.instances.text.isdigit()]
-        if not all(_UID.fullmatch(series_uid) for series_uid in uids):
+        if not all(DICOM_UID.fullmatch(series_uid) for series_uid in uids):
             raise NodeFaulty("answered with a series that cannot be read")
         instances = await all_of(
             self._line.get_json(f"{path}/{series_uid}/instances", {"limit": _MANY}, accept=MEDIA)

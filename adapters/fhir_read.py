@@ -1,48 +1,25 @@
-"""From FHIR R4 resources to results: key fields only, values as they were written.
+"""FHIR R4 resources as they are read: key fields only, values as they were written.
 
-An Observation is one laboratory result. An ImagingStudy with its DiagnosticReport is one imaging result; its
-images are counted by the archive later (``join.py``). Values stay bytes until they are text, so that "72.50"
-and "<0.1" are what the hospital wrote. What is missing or odd is a flag on the result; a resource that is no
-such resource raises :class:`Unreadable`, which the node counts and names.
+Values stay bytes until they are text, so that "72.50" and "<0.1" are what the hospital wrote. A resource that
+is no such resource, or that says by a modifierExtension that it means something else (R4 section 2.4.0.2),
+raises :class:`Unreadable`, which the node counts and names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.fhir_time import moment
-from mapping import LocalName, Named, Normaliser
-from recognition import Images, Reading, Result
-from recognition.model import ResultStatus
-
 INSTITUTION = "urn:lianren:institution"
 REPORT = "urn:lianren:report:"
 PRINTED_MARK = "https://lianren.example/fhir/StructureDefinition/printed-mark"
 
-# ObservationInterpretation (HL7 v3 code system): the codes that say "not normal".
-ABNORMAL = frozenset({"A", "AA", "H", "HH", "HU", "HX", "L", "LL", "LU", "LX", "<", ">", "POS"})
-
-# Objects that accompany the images of a study without being an examination of their own (PS3.3 C.7.3.1.1.1).
-ACCOMPANYING = frozenset({"SR", "PR", "KO", "DOC", "SEG", "REG", "OT", "AU"})
-
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-_STATUS: dict[str, ResultStatus] = {
-    "registered": "preliminary",
-    "partial": "preliminary",
-    "preliminary": "preliminary",
-    "unknown": "preliminary",
-    "final": "final",
-    "amended": "amended",
-    "appended": "amended",
-    "corrected": "corrected",
-    "cancelled": "cancelled",
-    "entered-in-error": "entered-in-error",
-}
+_LOCAL = re.compile(r"([A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 
 T = TypeVar("T")
 
@@ -91,6 +68,11 @@ class Reference(Struct, frozen=True):
         parts = self.reference.split("/_history/")[0].split("/")
         return "/".join(parts[-2:])
 
+    def below(self, base: str) -> str:
+        """``Type/id`` of a literal reference into the server with this base URL; empty for any other."""
+        found = _LOCAL.fullmatch(self.reference.removeprefix(f"{base}/"))
+        return found[1] if found else ""
+
 
 class Extension(Struct, frozen=True, rename="camel"):
     """FHIR Extension with a string value."""
@@ -112,6 +94,7 @@ class Quantity(Struct, frozen=True):
     value: Raw = Raw()
     comparator: str = ""
     unit: str = ""
+    system: str = ""
     code: str = ""
 
     @property
@@ -127,20 +110,35 @@ class Ratio(Struct, frozen=True):
     denominator: Quantity = Quantity()
 
 
-class Patient(Struct, frozen=True):
+class _Typed(Struct, frozen=True, rename="camel"):
+    resource_type: str
+
+
+class Resource(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What all resources have in common."""
+
+    id: str
+    identifier: tuple[Identifier, ...] = ()
+    modifier_extension: tuple[Raw, ...] = ()
+
+
+class Patient(Resource, frozen=True, kw_only=True, rename="camel"):
     """The key fields of Patient."""
 
-    id: str
-    identifier: tuple[Identifier, ...] = ()
+
+class Specimen(Resource, frozen=True, kw_only=True, rename="camel"):
+    """The key fields of Specimen."""
+
+    subject: Reference = Reference()
+    type: Concept = Concept()
 
 
-class Record(Struct, frozen=True, kw_only=True, rename="camel"):
+class Record(Resource, frozen=True, kw_only=True, rename="camel"):
     """What Observation, DiagnosticReport and ImagingStudy have in common."""
 
-    id: str
     status: str = ""
-    identifier: tuple[Identifier, ...] = ()
     subject: Reference = Reference()
+    contained: tuple[Raw, ...] = ()
     extension: tuple[Extension, ...] = ()
     performer: tuple[Reference, ...] = ()
 
@@ -153,11 +151,14 @@ class Record(Struct, frozen=True, kw_only=True, rename="camel"):
         """The mark printed on this record, empty without one."""
         return next((e.value_string for e in self.extension if e.url == PRINTED_MARK), "")
 
-    def version_key(self, institution: str) -> str:
-        """Equal for two versions of one record: the report number, else any identifier, else the id."""
-        numbers = [i for i in self.identifier if i.value]
-        own = next((i.value for i in numbers if i.system == REPORT + institution), "")
-        return own or next((f"{i.system}|{i.value}" for i in numbers), "") or self.id
+    def number(self, institution: str) -> str:
+        """The report number, else another identifier, with its system; empty without one."""
+        numbers = sorted(f"{i.system}|{i.value}" for i in self.identifier if i.value)
+        return next((n for n in numbers if n.startswith(f"{REPORT}{institution}|")), next(iter(numbers), ""))
+
+    def contains(self, type_: str) -> Iterator[Raw]:
+        """The contained resources of a type."""
+        return (raw for raw in self.contained if type_of(raw) == type_)
 
 
 class Observation(Record, frozen=True, kw_only=True, rename="camel"):
@@ -177,6 +178,13 @@ class Observation(Record, frozen=True, kw_only=True, rename="camel"):
     value_codeable_concept: Concept = Concept()
     value_integer: Raw = Raw()
     value_ratio: Ratio | None = None
+    data_absent_reason: Concept | None = None
+
+    @property
+    def examined(self) -> str:
+        """The sampling time as written: the end of a period."""
+        period = self.effective_period
+        return self.effective_date_time or self.effective_instant or period.end or period.start
 
     @property
     def value(self) -> tuple[str, str]:
@@ -199,6 +207,11 @@ class DiagnosticReport(Record, frozen=True, kw_only=True, rename="camel"):
     issued: str = ""
     result: tuple[Reference, ...] = ()
     imaging_study: tuple[Reference, ...] = ()
+
+    @property
+    def examined(self) -> str:
+        """The time of the examination as written: the end of a period."""
+        return self.effective_date_time or self.effective_period.end or self.effective_period.start
 
 
 class Series(Struct, frozen=True):
@@ -239,150 +252,20 @@ def read(raw: Raw | bytes, type: type[T]) -> T:  # noqa: A002 - msgspec's own wo
     """One resource's key fields.
 
     Raises:
-        Unreadable: the resource does not have this form.
+        Unreadable: the resource does not have this form, or carries a modifierExtension.
     """
     try:
-        return msgspec.json.decode(raw, type=type)
+        found = msgspec.json.decode(raw, type=type)
     except (msgspec.MsgspecError, RecursionError):
         raise Unreadable from None
+    if isinstance(found, Resource) and found.modifier_extension:
+        raise Unreadable
+    return found
 
 
-def single_modality(codes: Iterable[str]) -> str:
-    """The one modality of an examination, or empty where there are several (PET/CT); CR and DX are DR."""
-    found = {{"CR": "DR", "DX": "DR"}.get(c, c) for c in codes if c and c not in ACCOMPANYING}
-    return found.pop() if len(found) == 1 else ""
-
-
-def reading(named: Named) -> Reading:
-    """What the decision needs of a reading."""
-    return Reading(item=named.item, concept=named.target, reason=named.reason)
-
-
-def mark_on_name(named: Named) -> str:
-    """The mark inside a name, as it would be printed; empty without one, HR for a bare one or a star."""
-    return "" if named.mark is None else f"{named.mark}HR"
-
-
-class Reader:
-    """Reads one node's resources: its id and institution go into the results."""
-
-    def __init__(self, node: str, institution: str, normaliser: Normaliser) -> None:
-        self._node = node
-        self._institution = institution
-        self._normaliser = normaliser
-
-    def laboratory(self, observation: Observation, reports: Mapping[str, DiagnosticReport]) -> Result | None:
-        """One laboratory result; None for the header of a panel, which has members and no value of its own.
-
-        ``reports`` are by ``Observation/<id>`` of what they hold; they lend their mark and report time.
-
-        Raises:
-            Unreadable: the value is not of its type.
-        """
-        value, unit = observation.value
-        if observation.has_member and not value:
-            return None
-        report = reports.get(f"Observation/{observation.id}")
-        local = LocalName(name=observation.code.name, kind="lab", specimen=observation.specimen.display)
-        named = self._normaliser.read(local)
-        period = observation.effective_period
-        performed, odd = moment(
-            observation.effective_date_time or observation.effective_instant or period.end or period.start,
-            "performed",
-        )
-        reported, odder = moment(observation.issued or (report.issued if report else ""), "reported")
-        institution = observation.institution() or (report.institution() if report else "")
-        status, unknown = _status(observation.status)
-        return Result(
-            id=f"{self._node}/Observation/{observation.id}",
-            node=self._node,
-            kind="lab",
-            institution=institution or self._institution,
-            local_name=local.name,
-            reading=reading(named),
-            identity="strong",
-            status=status,
-            performed=performed,
-            reported=reported,
-            version_key=observation.version_key(institution or self._institution),
-            specimen=local.specimen,
-            value=value,
-            unit=unit,
-            abnormal=any(c.code in ABNORMAL for i in observation.interpretation for c in i.coding),
-            printed_mark=observation.printed_mark()
-            or (report.printed_mark() if report else "")
-            or mark_on_name(named),
-            flags=_flags(odd, odder, unknown, () if institution else ("completeness:no-institution",)),
-            source=f"Observation/{observation.id}",
-        )
-
-    def imaging(self, study: ImagingStudy | None, report: DiagnosticReport | None) -> Result:
-        """One imaging result from a study, its report, or both.
-
-        Without a report nobody has signed the examination off, so it is ``preliminary``. Without a study
-        there are no images; whether there are is unknown where the report names a study that the node did
-        not show. Name, number and mark are the report's where there is one.
-        """
-        own = self._named(report.code.name if report else "", study)
-        other = self._named(study.description if study else "", study)
-        first = own if own.name else other
-        flags: tuple[str, ...] = ()
-        if own.item and other.item and own.item != other.item:
-            flags = ("consistency:name-on-study-and-report-differ",)
-        stated_time = study.started if study else ""
-        if not stated_time and report:
-            stated_time = (
-                report.effective_date_time or report.effective_period.end or report.effective_period.start
-            )
-        performed, odd = moment(stated_time, "performed")
-        reported, odder = moment(report.issued if report else "", "reported")
-        institution = report.institution() if report else ""
-        status, unknown = _status(report.status) if report else ("preliminary", ())
-        if study and study.status in ("cancelled", "entered-in-error"):
-            status, unknown = _status(study.status)
-        uid = study.uid if study else ""
-        places = [f"DiagnosticReport/{report.id}"] if report else []
-        if study and (not report or len(report.imaging_study) > 1):
-            places.append(f"ImagingStudy/{study.id}")
-        key = report.version_key(institution or self._institution) if report else ""
-        unheard = study is None and report is not None and bool(report.imaging_study)
-        return Result(
-            id="/".join([self._node, *places]),
-            node=self._node,
-            kind="imaging",
-            institution=institution or self._institution,
-            local_name=first.name,
-            reading=reading(first),
-            identity="strong",
-            status=status,
-            performed=performed,
-            reported=reported,
-            version_key=f"{key}/{uid}" if key and len(places) > 1 else key or uid or places[0],
-            study_uid=uid,
-            images=Images(None, study.number_of_instances) if study else Images(None if unheard else 0),
-            printed_mark=(report.printed_mark() if report else "") or mark_on_name(first),
-            flags=_flags(
-                flags,
-                odd,
-                odder,
-                unknown,
-                ("completeness:no-institution",) if report and not institution else (),
-                ("completeness:no-study-uid",) if study and not uid else (),
-                ("completeness:study-not-held",) if unheard else (),
-            ),
-            source="/".join(places),
-        )
-
-    def _named(self, name: str, study: ImagingStudy | None) -> Named:
-        stated = (study.modality or tuple(s.modality for s in study.series)) if study else ()
-        modality = single_modality(c.code for c in stated)
-        return self._normaliser.read(LocalName(name=name, kind="imaging", modality=modality))
-
-
-def _status(written: str) -> tuple[ResultStatus, tuple[str, ...]]:
-    known = written in _STATUS and written != "unknown"
-    return _STATUS.get(written, "preliminary"), () if known else ("completeness:no-status",)
-
-
-def _flags(*found: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({flag for flags in found for flag in flags}))
+def type_of(raw: Raw) -> str:
+    """The resource's type; empty where it cannot be read, which is counted when the resource is."""
+    try:
+        return read(raw, _Typed).resource_type
+    except Unreadable:
+        return ""

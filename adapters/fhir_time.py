@@ -1,7 +1,8 @@
 """FHIR's dates and times (R4 section 2.24.0.1), read without adding what was not written.
 
 A dateTime may stop at the year, the month or the day, and a sloppy server leaves the zone out. None of these
-is a moment: :func:`moment` gives None and a flag, and :func:`span` the whole period that was meant.
+is a moment: :func:`moment` gives None and a flag, and :func:`span` the whole period that was meant. A year
+in which no examination can be (0001, 9999) is a slip or a placeholder, and overflows when its zone changes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ _FORM = re.compile(
     r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?P<fraction>\.\d+)?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?",
     re.ASCII,
 )
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+
+
+def in_range(time: datetime) -> bool:
+    """Whether the time lies in the years that an examination or a report can be of."""
+    return FIRST_YEAR <= time.year <= LAST_YEAR
 
 
 def moment(text: str, name: str) -> tuple[datetime | None, tuple[str, ...]]:
@@ -25,7 +32,7 @@ def moment(text: str, name: str) -> tuple[datetime | None, tuple[str, ...]]:
     """
     if not text:
         return None, ()
-    form = _FORM.fullmatch(text)
+    form = _form(text)
     if form is None:
         return None, (f"{name}:not-a-time",)
     if not form["time"]:
@@ -43,7 +50,7 @@ def span(text: str) -> tuple[datetime, datetime] | None:
 
     What carries no zone is taken in Asia/Shanghai, as a search at a Chinese server means it.
     """
-    form = _FORM.fullmatch(text)
+    form = _form(text)
     if form is None:
         return None
     try:
@@ -60,5 +67,10 @@ def span(text: str) -> tuple[datetime, datetime] | None:
         if form["month"]:
             return start, datetime(year + month // 12, month % 12 + 1, 1, tzinfo=SHANGHAI)
         return start, datetime(year + 1, 1, 1, tzinfo=SHANGHAI)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+
+
+def _form(text: str) -> re.Match[str] | None:
+    form = _FORM.fullmatch(text)
+    return form if form and FIRST_YEAR <= int(form["year"]) <= LAST_YEAR else None

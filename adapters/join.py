@@ -7,7 +7,8 @@ whether they are there. For every imaging result of a hospital's record, by inst
 * every archive of the institution was heard and none holds it: 0;
 * one of them was not heard in full, or there is none: None, it cannot be said.
 
-A study that only an archive knows stays a result of its own.
+A record and an archive that call one study two things (another item, another modality) are both in doubt: the
+result is flagged. A study that only an archive knows stays a result of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import msgspec
 
 from adapters.node import Answer
 from recognition import Images, Result
+
+DIFFER = "consistency:name-on-record-and-archive-differ"
 
 Study = tuple[str, str]
 
@@ -30,6 +33,7 @@ def join_images(answers: Sequence[Answer], institutions: Mapping[str, str]) -> t
     """
     heard: dict[str, bool] = {}
     archived: dict[Study, Result] = {}
+    modalities: dict[str, str] = {}
     records: list[Result] = []
     for answer in answers:
         report = answer.report
@@ -37,18 +41,20 @@ def join_images(answers: Sequence[Answer], institutions: Mapping[str, str]) -> t
             place = institutions[report.node]
             whole = report.state in ("answered", "empty") and not report.fault
             heard[place] = heard.get(place, True) and whole
+            modalities.update(answer.modalities)
             for result in answer.results:
                 archived[_study(result)] = _fuller(archived.get(_study(result)), result)
         else:
             records += answer.results
     recorded = {_study(result) for result in records}
-    joined = [
-        *(
-            _with_images(r, archived.get(_study(r)), heard.get(r.institution, False)) if r.study_uid else r
-            for r in records
-        ),
-        *(result for study, result in archived.items() if study not in recorded),
-    ]
+    joined = [result for study, result in archived.items() if study not in recorded]
+    for result in records:
+        if result.study_uid:
+            copy = archived.get(_study(result))
+            result = _with_images(result, copy, heard.get(result.institution, False))
+            if copy and _differ(result, copy, modalities.get(copy.id, "")):
+                result = msgspec.structs.replace(result, flags=tuple(sorted({*result.flags, DIFFER})))
+        joined.append(result)
     return tuple(sorted(joined, key=lambda result: (result.node, result.id)))
 
 
@@ -71,3 +77,10 @@ def _with_images(result: Result, copy: Result | None, heard: bool) -> Result:
     held = _held(copy) if copy else 0 if heard else None
     expected = result.images.expected if result.images else None
     return msgspec.structs.replace(result, images=Images(held, expected))
+
+
+def _differ(record: Result, copy: Result, modality: str) -> bool:
+    """Whether the record is read as another item than the archive's copy, or one of another modality."""
+    item, concept = record.reading.item, record.reading.concept or ""
+    other_item = item and copy.reading.item and item != copy.reading.item
+    return bool(other_item or (item and modality and concept.split("|")[0] != modality))

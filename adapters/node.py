@@ -51,12 +51,18 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes."""
+    """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes.
+
+    ``modalities`` are pairs of a result's id and the modality that an archive states. ``gateway`` is the
+    owner id of the gateway that answered; empty for a node of one's own.
+    """
 
     report: Report
     results: tuple[Result, ...] = ()
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
+    modalities: tuple[tuple[str, str], ...] = ()
+    gateway: str = ""
 
 
 class Node(Protocol):

@@ -2,13 +2,14 @@
 
 The person's number travels in the body, over mutual TLS. The asking gateway sends what is left of its time
 less a tenth for the way, and one hop less than it was given, so that gateways cannot ask in circles. The
-answer repeats a commitment to the question, so that it cannot be laid onto another one.
+answer names the gateway's owner, and repeats a commitment to the question, so that it cannot be laid onto
+another one. Ids of its results get this node's id in front, so that they cannot be those of a node here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -16,12 +17,14 @@ from msgspec import Meta, Struct
 
 from adapters._asking import Heard, answer_of, bearer, ping_of
 from adapters.errors import NodeFaulty
+from adapters.fhir_time import in_range
 from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
 from catalog import Kind
 from recognition import Result
 
 PATH = "api/v1/results"
+_SLACK = timedelta(days=1)  # for clocks that differ
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -46,7 +49,7 @@ class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     at: Moment
     receiver: Annotated[str, Meta(min_length=1, max_length=64)]
     budget_ms: Annotated[int, Meta(ge=1, le=60_000)]
-    hops: Annotated[int, Meta(ge=0, le=8)]
+    hops: Annotated[int, Meta(ge=0, le=1)]
 
 
 class PeerAnswer(Struct, frozen=True, kw_only=True):
@@ -69,7 +72,7 @@ def commitment(body: bytes) -> str:
 
 
 class PeerGateway:
-    """One other gateway; ``institution`` is empty, because it speaks for many."""
+    """The gateway of one ``owner``; ``institution`` is empty, because it speaks for many."""
 
     kind = "gateway"
     institution = ""
@@ -79,10 +82,12 @@ class PeerGateway:
         id: str,  # noqa: A002 - the protocol's word
         url: str,
         *,
+        owner: str,
         timeout: float = 5.0,
         token: str = "",
     ) -> None:
         self.id = id
+        self._owner = owner
         self._timeout = timeout
         self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
@@ -124,14 +129,21 @@ class PeerGateway:
             raise NodeFaulty("answered with something that is no gateway's answer") from None
         if answer.question != commitment(body):
             raise NodeFaulty("answered another question than it was asked")
-        times = (time for result in answer.results for time in (result.performed, result.reported))
-        if any(time is not None and time.tzinfo is None for time in times):
+        if answer.gateway != self._owner:
+            raise NodeFaulty("answered in the name of another gateway")
+        times = [time for result in answer.results for time in (result.performed, result.reported) if time]
+        if any(time.tzinfo is None for time in times):
             raise NodeFaulty("answered with a time that has no zone")
+        if not all(in_range(time) and time <= question.at + _SLACK for time in times):
+            raise NodeFaulty("answered with a result of a time that cannot be")
         reached = {report.node for report in answer.nodes}
         if any(result.node not in reached for result in answer.results):
             raise NodeFaulty("answered with a result of a node that it does not report")
         return Heard(
-            results=answer.results,
+            results=tuple(
+                msgspec.structs.replace(result, id=f"{self.id}/{result.id}") for result in answer.results
+            ),
             behind=tuple(msgspec.structs.replace(report, via=self.id) for report in answer.nodes),
             digest=hashlib.sha256(answered).digest(),
+            gateway=self._owner,
         )

@@ -54,8 +54,24 @@ FACTS = (
 """The facts a line of the negative list may name; the decision knows how to establish each of them."""
 
 RULES = (
-    *("R0.1", "R1.1", "R2.1", "R2.2", "R2.3", "R2.4", "R3.1", "R3.2", "R3.3", "R3.4", "R3.5"),
-    *("R4.1", "R4.2", "R4.3", "R4.4", "R5.1", "R5.2", "R5.3", "R6.1", "R7.1", "R7.2", "R7.3", "R9.1", "R9.2"),
+    *("R0.1", "R1.1", "R2.1", "R2.2", "R2.3", "R2.4"),
+    *("R3.1", "R3.2", "R3.3", "R3.4", "R3.5", "R3.6", "R3.7"),
+    *(
+        "R4.1",
+        "R4.2",
+        "R4.3",
+        "R4.4",
+        "R4.5",
+        "R5.1",
+        "R5.2",
+        "R5.3",
+        "R6.1",
+        "R7.1",
+        "R7.2",
+        "R7.3",
+        "R9.1",
+        "R9.2",
+    ),
 )
 """The rules a decision speaks by. A catalogue gives each its words; one that is missing cannot be loaded."""
 

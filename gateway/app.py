@@ -50,7 +50,8 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
     guard = Guard(app, write)
     for kind in TABLE:
         app.add_exception_handler(kind, guard.handle)
-    app.add_exception_handler(HTTPException, guard.handle)
+    for further in (HTTPException, Exception):
+        app.add_exception_handler(further, guard.handle)
     return guard
 
 

@@ -16,12 +16,13 @@ class Gathered(Struct, frozen=True):
     """Answers of every asked node.
 
     ``own`` are the results of this gateway's nodes, joined with what its archives hold; ``foreign`` those of
-    other gateways. They are kept apart because only the own ones may be signed here.
+    other gateways, by owner. They are kept apart because only the own ones may be signed here, and another
+    gateway speaks for its own institutions alone.
     """
 
     answers: tuple[Answer, ...]
     own: tuple[Result, ...]
-    foreign: tuple[Result, ...]
+    foreign: tuple[tuple[str, Result], ...]
 
     @property
     def reports(self) -> tuple[Report, ...]:
@@ -75,7 +76,7 @@ class Broker:
         return Gathered(
             answers,
             join_images(near, institutions),
-            tuple(result for answer in far for result in answer.results),
+            tuple((answer.gateway, result) for answer in far for result in answer.results),
         )
 
 

@@ -23,13 +23,13 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec import Struct
 
-from adapters import KeyTaken, Question
+from adapters import KeyTaken, Question, elapsed_ms
 from adapters.store import Document
 from catalog import Catalogue, Kind
 from gateway.clients import Client
 from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, keep
-from gateway.finding import Found, elapsed_ms, find
+from gateway.finding import Found, find
 from gateway.model import (
     AdviceOut,
     CatalogueRef,
@@ -46,7 +46,7 @@ from gateway.wiring import Gateway, Rules
 from mapping import LocalName, canonical
 from recognition import Check, Decision, Planned, Verdict, decide, digest
 from security.errors import IdentityRefused
-from security.identity import Identifier, identifier
+from security.identity import IDENTIFIER_TYPES, Identifier, identifier
 
 SKEW = timedelta(minutes=5)
 OLDEST = timedelta(days=7)
@@ -153,25 +153,22 @@ class Checks:
             )
         asked_at = moment(request.asked_at or now, now, "asked_at")
         # 2
-        planned, unnamed = _name(request, rules)
-        check = Check(at=asked_at, receiver=client.institution, planned=planned, context=request.context)
+        planned, places, unnamed = _name(request, rules)
+        check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
         check_id = uuid.uuid4().hex
         evidence = Evidence(
             owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
         )
         codes = [code for entry in planned for code in entry.items]
-        first = rules.catalogue.item(codes[0]) if codes else None
-        scheme, item = (first.lists[0] if first and first.lists else "", first.code if first else "")
         evidence.question(
             {
                 "check": check_id,
                 "person": pseudonym,
                 "receiver": client.institution,
                 "items": codes,
-                "at": asked_at.isoformat(),
-            },
-            scheme=scheme,
-            item=item,
+                "at": now.isoformat(),
+                "asked_at": asked_at.isoformat(),
+            }
         )
         # 3 to 5
         kinds: tuple[Kind, ...] = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
@@ -182,8 +179,8 @@ class Checks:
                 id=check_id,
                 person=person,
                 kinds=kinds,
-                since=asked_at - timedelta(days=gateway.settings.lookback_days),
-                at=asked_at,
+                since=now - timedelta(days=gateway.settings.lookback_days),
+                at=now,
                 receiver=client.institution,
                 budget=max(budget, RESERVE_MS) / 1000,
             )
@@ -191,8 +188,8 @@ class Checks:
         # 6
         decision = decide(check, found.results, rules.catalogue)
         # 7
-        sealed = evidence.record("verdict", _summary(check_id, decision), scheme=scheme, item=item)
-        answer = _answer(check_id, request, check, decision, found, unnamed, rules)
+        sealed = evidence.record("verdict", _summary(check_id, decision))
+        answer = _answer(check_id, request, asked_at, check, decision, found, places, unnamed, rules)
         answer = msgspec.structs.replace(answer, ledger=LedgerRef(gateway.origin, sealed.entry_id, -1))
         kept = KeptCheck(client.institution, body_digest, answer)
         documents = [
@@ -232,7 +229,7 @@ def read_person(person: PersonIn, field: str = "patient") -> Identifier:
     try:
         return identifier(person.type, person.value)
     except IdentityRefused as refused:
-        refused.field = field
+        refused.field = f"{field}.{'value' if person.type in IDENTIFIER_TYPES else 'type'}"
         raise
 
 
@@ -249,14 +246,21 @@ def moment(at: datetime, now: datetime, field: str) -> datetime:
     return at
 
 
-def _name(request: CheckRequest, rules: Rules) -> tuple[tuple[Planned, ...], tuple[Unnamed, ...]]:
-    """Step 2: by item or panel code, else by the hospital's own name; an unknown code is a wrong request."""
+def _name(
+    request: CheckRequest, rules: Rules
+) -> tuple[tuple[Planned, ...], tuple[int, ...], tuple[Unnamed, ...]]:
+    """Step 2: by item or panel code, else by the hospital's own name; an unknown code is a wrong request.
+
+    The numbers are the places that the planned ones have in the request.
+    """
     planned: list[Planned] = []
+    places: list[int] = []
     unnamed: list[Unnamed] = []
     catalogue = rules.catalogue
     for number, wanted in enumerate(request.planned):
         if bool(wanted.name) == bool(wanted.item):
             raise BadRequest("needs either a name or an item code", field=f"planned[{number}]")
+        places.append(number)
         if code := wanted.item or rules.normaliser.panel(wanted.name):
             if panel := catalogue.panels.get(code):
                 planned.append(Planned(panel.name, panel.members, panel.code))
@@ -273,10 +277,11 @@ def _name(request: CheckRequest, rules: Rules) -> tuple[tuple[Planned, ...], tup
         if named.item:
             planned.append(Planned(wanted.name, (named.item,)))
         else:
+            places.pop()
             zh, en = _UNNAMED[named.reason]
             review = hashlib.sha256(canonical(wanted.name).canonical.encode()).hexdigest()[:16]
-            unnamed.append(Unnamed(wanted.name, named.reason, review, zh, en))
-    return tuple(planned), tuple(unnamed)
+            unnamed.append(Unnamed(number, wanted.name, named.reason, review, zh, en))
+    return tuple(planned), tuple(places), tuple(unnamed)
 
 
 def _summary(check_id: str, decision: Decision) -> dict[str, object]:
@@ -301,9 +306,11 @@ def _summary(check_id: str, decision: Decision) -> dict[str, object]:
 def _answer(
     check_id: str,
     request: CheckRequest,
+    asked_at: datetime,
     check: Check,
     decision: Decision,
     found: Found,
+    places: tuple[int, ...],
     unnamed: tuple[Unnamed, ...],
     rules: Rules,
 ) -> CheckAnswer:
@@ -312,19 +319,21 @@ def _answer(
         id=check_id,
         request_id=request.request_id,
         receiver=Coded(check.receiver, catalogue.institution(check.receiver).name),
-        asked_at=check.at,
+        asked_at=asked_at,
+        answered_at=check.at,
         catalogue=CatalogueRef(
             catalogue.version, catalogue.illustrative, catalogue.notice_zh, catalogue.notice_en
         ),
         complete=found.complete,
         advice=tuple(
             AdviceOut(
+                place,
                 advice.planned,
                 advice.panel,
                 tuple(_item(catalogue, code) for code in advice.served),
                 tuple(_item(catalogue, code) for code in advice.to_order),
             )
-            for advice in decision.advice
+            for place, advice in zip(places, decision.advice, strict=True)
         ),
         verdicts=tuple(_verdict(verdict, catalogue) for verdict in decision.verdicts),
         unnamed=unnamed,

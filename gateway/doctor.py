@@ -41,6 +41,8 @@ def _catalogue(settings: Settings) -> Finding:
     except CatalogueError as wrong:
         return Finding("catalogue", False, f"{len(wrong.findings)} faults, first: {wrong.findings[0]}")
     kind = "illustrative" if catalogue.illustrative else "published"
+    if settings.region not in catalogue.regions:
+        return Finding("catalogue", False, f"{catalogue.version} has no region {settings.region}")
     unknown = [
         c.id for c in settings.clients if c.institution and c.institution not in catalogue.institutions
     ]
@@ -51,7 +53,10 @@ def _catalogue(settings: Settings) -> Finding:
 
 def _keys(settings: Settings) -> list[Finding]:
     try:
-        keys = open_keys(settings).list()
+        store = open_keys(settings)
+        keys = store.list()
+        for key in keys:
+            store.load(key.kid)  # only this tells a wrong passphrase
     except (TrustError, SettingsError) as wrong:
         return [Finding("keys", False, str(wrong))]
     now = datetime.now(UTC)
@@ -81,6 +86,8 @@ def _keys(settings: Settings) -> list[Finding]:
 
 
 async def _store(settings: Settings) -> Finding:
+    if not settings.store and not settings.data_dir.is_dir():
+        return Finding("store", False, f"there is no folder {settings.data_dir}; run: lianren keys new")
     store = open_store(settings)
     try:
         await store.open()

@@ -23,7 +23,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from adapters.errors import AdapterError, KeyTaken, NodeError, StoreUnavailable
+from adapters.errors import AdapterError, KeyTaken, NodeError, StoreError, StoreUnavailable
 from adapters.node import Fault
 from catalog import CatalogueError, UnknownEntry
 from gateway.body import BadBody
@@ -100,6 +100,7 @@ TABLE: dict[type[Exception], Row] = {
     GatewayError: Row(500, "gateway-error", "gateway", "exception", "internal_error"),
 }
 INTERNAL = Row(500, "internal", "gateway", "exception", "internal_error")
+STORE_WORDS = "the store of this gateway does not answer; go on as without it, and try again later"
 INTERNAL_WORDS = "something went wrong in this gateway; the log has it under the request's id"
 
 
@@ -116,9 +117,10 @@ def failure_of(error: Exception) -> Failure:
     for kind in type(error).__mro__:
         if issubclass(kind, Exception) and (row := TABLE.get(kind)):
             field = getattr(error, "field", "")
+            message = STORE_WORDS if isinstance(error, StoreError) else str(error)
             if isinstance(error, BadBody):
                 row = Row(error.status, row.code, row.fault, row.issue, row.event)
-            return Failure(row, str(error), field if isinstance(field, str) else "")
+            return Failure(row, message, field if isinstance(field, str) else "")
     return Failure(INTERNAL, INTERNAL_WORDS)
 
 

@@ -2,6 +2,8 @@
 question by hash; here the binding is the commitment of the question's entry).
 
 Payloads are canonical JSON and stay outside the tree in an erasable row; a person is a pseudonym even there.
+Leaves are public: a question's says who asked whom and when, not about what. Who saw the queue at a clinic
+could otherwise tell from time and item what a patient was examined for.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from gateway.errors import EvidenceUnavailable
 from recognition import digest
 from security.digests import HashName
 from security.ledger import EntryType, Sealed, seal
+from security.mark import Claims
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
@@ -43,9 +46,9 @@ class Evidence:
         self._binds = binds
         self.entries: list[Sealed] = []
 
-    def question(self, payload: Mapping[str, object], *, scheme: str = "", item: str = "") -> None:
+    def question(self, payload: Mapping[str, object]) -> None:
         """What was asked; everything that follows binds to it."""
-        sealed = self.seal("question", _ENCODER.encode(payload), to=self._owner, scheme=scheme, item=item)
+        sealed = self._seal("question", payload, from_=self._asker, to=self._owner)
         self.entries.append(sealed)
         self._binds = sealed.entry_id
 
@@ -57,29 +60,36 @@ class Evidence:
             "bytes": answer.digest.hex(),
             "results": [digest(result).hex() for result in answer.results],
         }
-        self.entries.append(self.seal("answer", _ENCODER.encode(payload), to=answer.report.node))
+        self.entries.append(self._seal("answer", payload, from_=self._owner, to=answer.report.node))
 
-    def record(
-        self, kind: EntryType, payload: Mapping[str, object], *, scheme: str = "", item: str = ""
-    ) -> Sealed:
+    def record(self, kind: EntryType, payload: Mapping[str, object]) -> Sealed:
         """A verdict, an outcome, or the answer that goes to another gateway."""
-        sealed = self.seal(kind, _ENCODER.encode(payload), to=self._asker, scheme=scheme, item=item)
+        sealed = self._seal(kind, payload, from_=self._owner, to=self._asker)
         self.entries.append(sealed)
         return sealed
 
-    def seal(
-        self, kind: EntryType, payload: bytes, *, to: str, scheme: str = "", item: str = "", mark: str = ""
-    ) -> Sealed:
-        """One entry, sealed and bound but not yet in the list (a mark is kept only when it is new)."""
+    def mark(self, data: bytes, claims: Claims, scheme: str) -> Sealed:
+        """The entry of a new mark, not in the list yet. It stands for itself: a mark outlives the question it
+        was first issued for, and bound to it would tell what was asked."""
+        return seal(
+            "mark",
+            data,
+            time=self._now,
+            from_=self._owner,
+            to=self._owner,
+            scheme=scheme,
+            item=claims.item,
+            mark=claims.mark_id.hex(),
+            hash_name=self._hash,
+        )
+
+    def _seal(self, kind: EntryType, payload: Mapping[str, object], *, from_: str, to: str) -> Sealed:
         return seal(
             kind,
-            payload,
+            _ENCODER.encode(payload),
             time=self._now,
-            from_=self._asker if kind == "question" else self._owner,
+            from_=from_,
             to=to,
-            scheme=scheme,
-            item=item,
-            mark=mark,
             binds=self._binds,
             hash_name=self._hash,
         )
@@ -104,5 +114,5 @@ async def keep(sequencer: Sequencer, entries: Sequence[Sealed], documents: Seque
             return await sequencer.append(entries, beside)
     except StoreUnavailable as wrong:
         raise EvidenceUnavailable(
-            f"this gateway cannot keep evidence now, so it answers nothing; go on as without it ({wrong})"
-        ) from None
+            "this gateway cannot keep evidence now, so it answers nothing; go on as without it"
+        ) from wrong

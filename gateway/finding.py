@@ -4,7 +4,6 @@ ask the nodes, flag what is wrong with a record, mark the results, and write dow
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,9 +12,11 @@ from msgspec import Struct
 from adapters import Question, Report
 from adapters.store import Document
 from gateway.evidence import Evidence
+from gateway.marking import BORROWED
 from gateway.wiring import Gateway, Rules
+from mapping import LocalName
 from quality import assess
-from recognition import Result
+from recognition import Reading, Result
 
 
 class Found(Struct, frozen=True):
@@ -37,10 +38,12 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
     for answer in gathered.answers:
         evidence.answer(answer)
     marker, catalogue, now = gateway.marker, rules.catalogue, datetime.now(UTC)
-    own = [msgspec.structs.replace(result, flags=assess(result, now)) for result in gathered.own]
-    marked = await asyncio.gather(*(marker.sign(result, catalogue, now, evidence.seal) for result in own))
-    verified = [marker.verify(result, catalogue, now) for result in gathered.foreign]
-    flagged = [msgspec.structs.replace(result, flags=assess(result, now)) for result in verified]
+    own = [_assessed(_held(result, gateway), now) for result in gathered.own]
+    marked = await asyncio.gather(*(marker.sign(result, catalogue, now, evidence.mark) for result in own))
+    flagged = [
+        _assessed(marker.verify(_named(result, rules), owner, catalogue, now), now)
+        for owner, result in gathered.foreign
+    ]
     issued = [mark.issued for mark in marked if mark.issued]
     evidence.entries.extend(new.entry for new in issued)
     return Found(
@@ -51,6 +54,21 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
     )
 
 
-def elapsed_ms(started: float) -> int:
-    """Milliseconds since a ``time.monotonic()``."""
-    return round((time.monotonic() - started) * 1000)
+def _assessed(result: Result, now: datetime) -> Result:
+    return msgspec.structs.replace(result, flags=assess(result, now))
+
+
+def _held(result: Result, gateway: Gateway) -> Result:
+    """A node speaks for the institutions that it is configured with; another's name on a result is a flag."""
+    if result.institution in gateway.holdings.get(result.node, ()):
+        return result
+    return msgspec.structs.replace(result, flags=(*result.flags, BORROWED))
+
+
+def _named(result: Result, rules: Rules) -> Result:
+    """Another gateway's reading stands unless the name says something else here."""
+    local = LocalName(name=result.local_name, kind=result.kind, specimen=result.specimen)
+    ours = rules.normaliser.read(local).item
+    if ours is None or ours == result.reading.item:
+        return result
+    return msgspec.structs.replace(result, reading=Reading(None, None, "conflict"))

@@ -17,7 +17,7 @@ from adapters import Line, NodeError
 from gateway.errors import SettingsError
 from gateway.log import Log
 from gateway.settings import PinSettings
-from security.errors import KeyListRefused
+from security.errors import KeyListRefused, TrustError
 from security.keys import PublicKey
 from security.keystore import KeyStore
 from security.trust import KeyList, TrustList, read_key_list, sign_key_list
@@ -110,7 +110,10 @@ class TrustKeeper:
     async def _run(self) -> None:
         while True:
             await asyncio.gather(*(self._fetch(owner) for owner in self._lines))
-            self._renew()
+            try:
+                self._renew()
+            except TrustError as wrong:  # the held list goes on until it expires; the log says why
+                self._log("key_list_missing", owner=self._owner, detail=str(wrong))
             await asyncio.sleep(RETRY_S if self.missing else REFRESH_S)
 
     async def _fetch(self, owner: str) -> None:

@@ -6,6 +6,7 @@ of birth can slip into the log. Values are ids, codes, counts and times of this 
 
 from __future__ import annotations
 
+import logging
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -22,11 +23,12 @@ EVENTS: dict[str, frozenset[str]] = {
     "outcome_recorded": frozenset({"check", "client", "outcome", "reason_code"}),
     "node_failed": frozenset({"node", "state", "took_ms", "detail"}),
     "request_refused": frozenset({"request", "method", "route", "status", "code"}),
-    "evidence_unavailable": frozenset({"request", "method", "route", "status", "code"}),
+    "evidence_unavailable": frozenset({"request", "method", "route", "status", "code", "detail"}),
     "internal_error": frozenset({"request", "method", "route", "status", "code", "error", "place"}),
     "key_list_fetched": frozenset({"owner", "version"}),
     "key_list_missing": frozenset({"owner", "detail"}),
     "cache_failed": frozenset({"detail"}),
+    "library": frozenset({"logger", "level"}),
 }
 
 
@@ -49,3 +51,15 @@ class Log:
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
         self._stream.write(msgspec.json.encode(line).decode() + "\n")
         self._stream.flush()
+
+
+class LibraryLog(logging.Handler):
+    """What libraries log, as an event of this log: who and how grave, never the words."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self._log("library", logger=record.name, level=record.levelname)

@@ -22,7 +22,7 @@ from adapters import Cache
 from adapters.store import Document, Store
 from catalog import Catalogue, Item
 from mapping import printed_range
-from recognition import SHANGHAI, Mark, Result, digest
+from recognition import SHANGHAI, Mark, MarkState, Result, digest
 from security.errors import MarkRefused
 from security.keys import Signer
 from security.ledger import Sealed
@@ -36,8 +36,11 @@ LIFETIME = timedelta(days=366)
 longer than the year in which it is used again."""
 
 CACHED_S = 3600.0
+BORROWED = "consistency:institution-not-of-this-node"
+"""Flag of a result whose node may not speak for the institution that it names."""
 
-Seal = Callable[..., Sealed]
+Record = Callable[[bytes, Claims, str], Sealed]
+"""Makes the ledger entry of a new mark: its bytes, claims and list."""
 
 
 class Issued(Struct, frozen=True):
@@ -74,7 +77,7 @@ class Marker:
         self._cache = cache
         self._trust = trust
 
-    async def sign(self, result: Result, catalogue: Catalogue, now: datetime, seal: Seal) -> Marked:
+    async def sign(self, result: Result, catalogue: Catalogue, now: datetime, record: Record) -> Marked:
         """A result of an own node with our mark, where the item and a qualification give it one.
 
         A node may hold what another gateway's institution examined; that is not ours to sign.
@@ -85,7 +88,8 @@ class Marker:
         institution = catalogue.institutions.get(result.institution)
         item = catalogue.items.get(result.reading.item or "")
         scope = None
-        if institution is not None and item is not None and institution.gateway == self._owner:
+        ours = institution is not None and institution.gateway == self._owner and BORROWED not in result.flags
+        if institution is not None and item is not None and ours:
             scope = self._scope(result, institution.region, item, catalogue)
         if item is None or scope is None:
             return Marked(_unmarked(result))
@@ -108,16 +112,8 @@ class Marker:
             expires=now + LIFETIME,
         )
         data = issue(claims, self._signer)
-        identifier = claims.mark_id.hex()
-        entry = seal(
-            "mark",
-            data,
-            to=self._owner,
-            scheme=item.lists[0] if item.lists else "",
-            item=item.code,
-            mark=identifier,
-        )
-        document = Document(kind="mark", id=identifier, key=key, body=data, at=now)
+        entry = record(data, claims, item.lists[0] if item.lists else "")
+        document = Document(kind="mark", id=claims.mark_id.hex(), key=key, body=data, at=now)
         return Marked(_with_mark(result, claims, to_text(data)), Issued(entry, document))
 
     async def _issued(self, key: str, result_digest: bytes) -> SignedMark | None:
@@ -135,21 +131,23 @@ class Marker:
             )
         return None
 
-    def verify(self, result: Result, catalogue: Catalogue, now: datetime) -> Result:
-        """A result from another gateway with what its mark is worth: signature, digest, and that it is about
-        this item of this institution by the gateway that speaks for it."""
-        institution = catalogue.institutions.get(result.institution)
-        if institution is None or result.mark is None or not result.mark.signed:
+    def verify(self, result: Result, owner: str, catalogue: Catalogue, now: datetime) -> Result:
+        """A result from the gateway of ``owner`` with what its mark is worth: signature, digest, and that it
+        is about this item of this institution, for which that gateway speaks."""
+        if result.mark is None or not result.mark.signed:
             return _unmarked(result)
         try:
             claims = verify_mark(
                 result.mark.signed, trust=self._trust(), now=now, expected_digest=digest(result)
             ).claims
         except MarkRefused as refused:
-            worthless = Mark(scope=None, printed=result.mark.printed, state="invalid", id=refused.step)
+            known = owner in self._trust().lists
+            state: MarkState = "unverifiable" if refused.step == "key" and not known else "invalid"
+            worthless = Mark(scope=None, printed=result.mark.printed, state=state, id=refused.step)
             return msgspec.structs.replace(result, mark=worthless)
-        about = (claims.issuer, claims.institution, claims.item)
-        if about != (institution.gateway, result.institution, result.reading.item):
+        institution = catalogue.institutions.get(result.institution)
+        speaks = institution.gateway if institution else ""
+        if (owner, *_about(claims)) != (speaks, speaks, result.institution, result.reading.item):
             other = Mark(scope=None, printed=claims.printed, state="invalid", id=claims.mark_id.hex())
             return msgspec.structs.replace(result, mark=other)
         return _with_mark(result, claims, result.mark.signed)
@@ -171,6 +169,10 @@ class Marker:
         if catalogue.contains(widest, printed):
             return printed
         return widest if catalogue.contains(printed, widest) else None
+
+
+def _about(claims: Claims) -> tuple[str, str, str]:
+    return claims.issuer, claims.institution, claims.item
 
 
 def _unmarked(result: Result) -> Result:

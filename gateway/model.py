@@ -87,8 +87,9 @@ class VerdictOut(Struct, frozen=True, kw_only=True):
 
 
 class AdviceOut(Struct, frozen=True):
-    """For one planned examination: what is served, and what is left to order."""
+    """For one planned examination, number ``index`` of the request: what is served, what is left to order."""
 
+    index: int
     planned: str
     panel: str | None
     served: tuple[Coded, ...]
@@ -96,8 +97,12 @@ class AdviceOut(Struct, frozen=True):
 
 
 class Unnamed(Struct, frozen=True):
-    """A planned name that could not be put onto the catalogue: nothing was searched for it."""
+    """A planned name, number ``index`` of the request, that has no item: nothing was searched for it.
 
+    ``review`` is the same for every hospital that writes this name.
+    """
+
+    index: int
     name: str
     reason: str
     review: str
@@ -123,12 +128,16 @@ class LedgerRef(Struct, frozen=True):
 
 
 class CheckAnswer(Struct, frozen=True, kw_only=True):
-    """The answer of a check. ``complete`` is false where a node could not be heard: see ``nodes``."""
+    """The answer of a check, as things stood at ``answered_at``; ``asked_at`` is the caller's own time.
+
+    ``complete`` is false where a node could not be heard: see ``nodes``.
+    """
 
     id: str
     request_id: str
     receiver: Coded
     asked_at: datetime
+    answered_at: datetime
     catalogue: CatalogueRef
     complete: bool
     advice: tuple[AdviceOut, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from adapters.store import Document
-from gateway.checks import Checks
+from gateway.checks import SKEW, Checks
 from gateway.clients import Client
 from gateway.errors import BadRequest
 from gateway.evidence import Evidence, keep
@@ -37,6 +38,8 @@ class Outcomes:
     async def record(self, asked: Sequence[Asked], client: Client) -> list[OutcomeOut]:
         """Keep outcomes together or not at all, each bound to its verdict's ledger entry.
 
+        An outcome that was kept before, word for word, is not kept again: a repeated call changes nothing.
+
         Raises:
             NotFound: no such check for this institution.
             BadRequest: the result is not of that check, the reason is missing, unknown or lacks its text.
@@ -44,11 +47,17 @@ class Outcomes:
         """
         client.require("his")
         gateway, now = self._gateway, datetime.now(UTC)
-        entries: list[Sealed] = []
         recorded: list[OutcomeOut] = []
+        entries: list[Sealed] = []
+        documents: list[Document] = []
         for one in asked:
             answer = await self._checks.answer(one.check_id, client)
             counts = self._counts(one, answer, now)
+            outcome = one.outcome
+            key = f"{answer.id}|{hashlib.sha256(msgspec.json.encode(outcome)).hexdigest()}"
+            if (kept := await gateway.store.find("outcome", key)) is not None:
+                recorded.append(msgspec.json.decode(kept.body, type=OutcomeOut))
+                continue
             evidence = Evidence(
                 owner=gateway.settings.owner,
                 asker=client.id,
@@ -56,38 +65,36 @@ class Outcomes:
                 hash_name=gateway.hash_name,
                 binds=answer.ledger.entry,
             )
-            outcome = one.outcome
             payload: dict[str, object] = {"id": uuid.uuid4().hex, "check": answer.id}
             payload |= {"counts": counts is True} | msgspec.to_builtins(outcome)
             entries.append(evidence.record("outcome", payload))
-            recorded.append(
-                OutcomeOut(
-                    id=str(payload["id"]),
-                    check=answer.id,
-                    result=outcome.result,
-                    outcome=outcome.outcome,
-                    at=outcome.at or now,
-                    ledger=LedgerRef(gateway.origin, entries[-1].entry_id, -1),
-                    counts_as_refusal=counts,
-                )
+            new = OutcomeOut(
+                id=str(payload["id"]),
+                check=answer.id,
+                result=outcome.result,
+                outcome=outcome.outcome,
+                at=outcome.at or now,
+                ledger=LedgerRef(gateway.origin, entries[-1].entry_id, -1),
+                counts_as_refusal=counts,
             )
-        documents = [
-            Document(kind="outcome", id=one.id, body=msgspec.json.encode(one), at=now) for one in recorded
-        ]
-        receipt = await keep(gateway.sequencer, entries, documents)
-        for one in asked:
-            code = f"{one.outcome.system}:{one.outcome.code}" if one.outcome.outcome == "declined" else ""
+            documents.append(
+                Document(kind="outcome", id=new.id, key=key, body=msgspec.json.encode(new), at=now)
+            )
+            recorded.append(new)
             gateway.log(
                 "outcome_recorded",
-                check=one.check_id,
+                check=answer.id,
                 client=client.id,
-                outcome=one.outcome.outcome,
-                reason_code=code,
+                outcome=outcome.outcome,
+                reason_code=f"{outcome.system}:{outcome.code}" if outcome.outcome == "declined" else "",
             )
-        return [
-            structs.replace(one, ledger=structs.replace(one.ledger, index=index))
-            for one, index in zip(recorded, receipt.indexes, strict=True)
-        ]
+        if entries:
+            await keep(gateway.sequencer, entries, documents)
+        return [await self._with_index(one) for one in recorded]
+
+    async def _with_index(self, one: OutcomeOut) -> OutcomeOut:
+        index = await self._gateway.store.index_of(one.ledger.entry)
+        return structs.replace(one, ledger=structs.replace(one.ledger, index=-1 if index is None else index))
 
     def _counts(self, one: Asked, answer: CheckAnswer, now: datetime) -> bool | UnsetType:
         outcome = one.outcome
@@ -96,16 +103,24 @@ class Outcomes:
                 "is not a result of this check; send its id as the answer has it", field=f"{one.place}result"
             )
         if outcome.at is not None and outcome.at > now:
-            raise BadRequest("lies in the future", field=f"{one.place}at")
+            raise BadRequest("lies in the future; send the time of the decision", field=f"{one.place}at")
+        if outcome.at is not None and outcome.at < answer.answered_at - SKEW:
+            raise BadRequest("lies before the check was answered", field=f"{one.place}at")
         return self._reason(one) if outcome.outcome == "declined" else UNSET
 
     def _reason(self, one: Asked) -> bool:
         codes, outcome = self._gateway.rules.catalogue.reason_codes, one.outcome
         reason = codes.get((outcome.system, outcome.code))
         if reason is None:
-            systems = ", ".join(sorted({system for system, _ in codes}))
+            published = [code for system, code in codes if system == outcome.system]
+            if not published:
+                systems = ", ".join(sorted({system for system, _ in codes}))
+                raise BadRequest(
+                    f"a declined result needs a reason; its system is one of {systems}",
+                    field=f"{one.place}system",
+                )
             raise BadRequest(
-                f"a declined result needs a published reason code; code systems here: {systems}",
+                f"is no reason of {outcome.system}; its codes are {', '.join(published)}",
                 field=f"{one.place}code",
             )
         if reason.needs_text and not outcome.text.strip():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-from adapters import PeerAnswer, PeerQuestion, Question
+from adapters import PeerAnswer, PeerQuestion, Question, elapsed_ms
 from gateway.checks import moment, read_person
 from gateway.clients import Client
 from gateway.errors import BadRequest
 from gateway.evidence import Evidence, keep
-from gateway.finding import elapsed_ms, find
+from gateway.finding import find
 from gateway.model import PersonIn
 from gateway.wiring import Gateway
 from recognition import digest
@@ -44,6 +44,8 @@ class Peers:
         gateway, rules, now = self._gateway, self._gateway.rules, datetime.now(UTC)
         person = read_person(PersonIn(asked.person.type, asked.person.value), "person")
         at = moment(asked.at, now, "at")
+        if asked.receiver not in rules.catalogue.institutions:
+            raise BadRequest(f"is no institution of catalogue {rules.catalogue.version}", field="receiver")
         if not at - REACH <= asked.since < at:
             raise BadRequest(f"must lie before 'at', by at most {REACH.days} days", field="since")
         evidence = Evidence(

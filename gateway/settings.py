@@ -11,6 +11,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,7 +20,11 @@ from gateway.errors import SettingsError
 
 Role = Literal["his", "auditor", "peer"]
 ENV_PREFIX = "LIANREN_"
-SECRET_KEYS = ("store", "redis", "key_passphrase_file")
+SECRET_KEYS = ("store", "redis")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+_WORDS = {"extra_forbidden": "is no setting; see docs/operator.md", "missing": "is missing"}
 
 
 class _Strict(BaseModel):
@@ -35,6 +40,10 @@ class NodeSettings(_Strict):
         pattern=r"^https?://", description="base address; for `dicomweb` the one before /studies"
     )
     institution: str = Field(default="", description="code of the institution whose results it holds")
+    further_institutions: list[str] = Field(
+        default_factory=list, description="codes of further institutions whose results it may hold"
+    )
+    owner: str = Field(default="", description="for `gateway`: its owner id, which its answers must carry")
     identity: str = Field(
         default="", description="for `dicomweb`: id of the FHIR node that knows its patients"
     )
@@ -123,7 +132,7 @@ def load_settings(file: Path) -> Settings:
         raise SettingsError(f"{file}: cannot be read ({wrong.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         raise SettingsError(f"{file}: is not TOML: {wrong}") from None
-    for key in SECRET_KEYS[:2]:
+    for key in SECRET_KEYS:
         if key in values:
             raise SettingsError(f"{file}: {key!r} may hold a password; set {ENV_PREFIX}{key.upper()} instead")
     known = {*Settings.model_fields, "config"}  # LIANREN_CONFIG names this file
@@ -133,15 +142,37 @@ def load_settings(file: Path) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as wrong:
-        first = wrong.errors()[0]
+        first = wrong.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{file}: {place}: {first['msg']}") from None
-    return _checked(file, settings)
+        variable = f"{ENV_PREFIX}{place.upper()}"
+        where = variable if variable in os.environ else str(file)
+        what = _WORDS.get(first["type"], first["msg"])
+        raise SettingsError(f"{where}: {place}: {what}") from None
+    return _checked(file, _from_folder(file.resolve().parent, settings))
+
+
+def _from_folder(folder: Path, settings: Settings) -> Settings:
+    """Relative paths count from the folder of the TOML, wherever the process was started."""
+
+    def absolute(values: BaseModel) -> dict[str, Any]:
+        return {
+            name: folder / value
+            for name, value in values
+            if isinstance(value, Path) and not value.is_absolute()
+        }
+
+    return settings.model_copy(
+        update={
+            **absolute(settings),
+            "nodes": [node.model_copy(update=absolute(node)) for node in settings.nodes],
+            "pins": [pin.model_copy(update=absolute(pin)) for pin in settings.pins],
+        }
+    )
 
 
 def _checked(file: Path, settings: Settings) -> Settings:
     """What one field alone cannot tell."""
-    if settings.demo and settings.host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.demo and settings.host not in LOOPBACK:
         raise SettingsError(f"{file}: host: the demo mode listens on loopback only, not on {settings.host}")
     for name in ("id", "token_sha256"):
         values = [getattr(client, name) for client in settings.clients]
@@ -160,4 +191,16 @@ def _checked(file: Path, settings: Settings) -> Settings:
             )
         if node.kind != "gateway" and not node.institution:
             raise SettingsError(f"{file}: nodes.{number}.institution: is missing; whose results are these?")
+        if node.kind == "gateway" and node.owner in ("", settings.owner):
+            raise SettingsError(f"{file}: nodes.{number}.owner: must be the owner id of the other gateway")
+        _over_tls(file, f"nodes.{number}.url", node.url)
+    for number, pin in enumerate(settings.pins):
+        _over_tls(file, f"pins.{number}.url", pin.url)
     return settings
+
+
+def _over_tls(file: Path, key: str, url: str) -> None:
+    """Person's numbers travel in questions: without TLS only inside this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise SettingsError(f"{file}: {key}: must be https; http is for loopback only")

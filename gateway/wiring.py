@@ -36,7 +36,7 @@ class Rules(Struct, frozen=True):
 
 
 class Gateway(Struct, kw_only=True):
-    """The parts of a running gateway. ``rules`` is the only one that is ever replaced."""
+    """The parts of a running gateway; ``holdings`` are the institutions each own node may speak for."""
 
     settings: Settings
     rules: Rules
@@ -45,6 +45,7 @@ class Gateway(Struct, kw_only=True):
     store: Store
     sequencer: Sequencer
     broker: Broker
+    holdings: dict[str, frozenset[str]]
     marker: Marker
     trust: TrustKeeper
     clients: Clients
@@ -69,7 +70,7 @@ def open_store(settings: Settings) -> Store:
         from adapters.postgres import PostgresStore
 
         return PostgresStore(settings.store)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(settings.data_dir / "lianren.sqlite3")
 
 
@@ -100,6 +101,8 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         SettingsError, CatalogueError, TrustError, AdapterError: with one line that says what to do.
     """
     rules = load_rules(settings.catalogue)
+    if settings.region not in rules.catalogue.regions:
+        raise SettingsError(f"region: {settings.region!r} is not in catalogue {rules.catalogue.version}")
     for client in settings.clients:
         if client.institution and client.institution not in rules.catalogue.institutions:
             raise SettingsError(
@@ -129,6 +132,9 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             store=store,
             sequencer=sequencer,
             broker=Broker((), _observer(log, metrics)),
+            holdings={
+                node.id: frozenset({node.institution, *node.further_institutions}) for node in settings.nodes
+            },
             marker=Marker(
                 settings.owner,
                 keys.signer("mark", settings.mark_algorithm),
@@ -194,7 +200,7 @@ def build_nodes(settings: Sequence[NodeSettings], normaliser: Callable[[], Norma
                 )
             )
         else:
-            nodes.append(PeerGateway(node.id, node.url, timeout=timeout, token=token))
+            nodes.append(PeerGateway(node.id, node.url, owner=node.owner, timeout=timeout, token=token))
     return nodes
 
 

@@ -31,7 +31,7 @@ from recognition import Result
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(?:[<>≤≥]=?\s*)?{_NUMBER}|{_NUMBER}\s*(?:-|~|--)\s*{_NUMBER}|\d+\s*:\s*\d+")
-_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
+DICOM_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
 
 
 def assess(result: Result, now: datetime) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _findings(result: Result, now: datetime) -> Iterator[str]:
         yield "completeness:no-report-time"
     if result.unit and result.value and not _VALUE.fullmatch(_plain(result.value)):
         yield "accuracy:value-not-readable"
-    if result.study_uid and not _UID.fullmatch(result.study_uid):
+    if result.study_uid and not DICOM_UID.fullmatch(result.study_uid):
         yield "accuracy:study-uid-malformed"
     if reported is None and result.status in ("amended", "corrected"):
         yield "continuity:version-without-report-time"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-
-import msgspec
 
 from catalog import Catalogue, Item
 from recognition.model import (
@@ -14,14 +11,18 @@ from recognition.model import (
     Check,
     Decision,
     Planned,
+    Reading,
     Reason,
     Result,
     Verdict,
     VerdictCode,
 )
 from recognition.steps import STEPS, Case, receiver_of
+from recognition.versions import versions
+from recognition.window import SHANGHAI
 
 RECOGNISED = "R0.1"
+WEAK = "R1.1"
 
 
 def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Decision:
@@ -37,11 +38,12 @@ def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Dec
     region, level = receiver_of(check, catalogue)
     ordered = [catalogue.item(code) for planned in check.planned for code in planned.items]
     wanted = _Wanted(ordered, catalogue)
-    newest = _newest_versions(results)
     verdicts = []
-    for result in results:
+    for result, version in zip(results, versions(results), strict=True):
         item = catalogue.items.get(result.reading.item or "")
-        latest = newest[_version(result)]
+        when = result.performed or result.reported
+        day = when.astimezone(SHANGHAI).date() if when else None
+        records = catalogue.qualifications_of(result.institution, item) if item else ()
         for aim in wanted.by(result, item):
             lists = catalogue.lists_for(aim, region) if aim else ()
             exact = aim is not None and item is not None and aim.code == item.code
@@ -57,7 +59,9 @@ def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Dec
                 stand_in=catalogue.stand_in(aim.code, item.code) if aim and item and not exact else None,
                 list=lists[0] if lists else None,
                 window=catalogue.window(aim, lists[0].id, check.context.setting) if aim and lists else None,
-                superseded_by=latest if latest != result.reported else None,
+                version=version,
+                day=day,
+                holding=tuple(q for q in records if day and q.holds(day)),
             )
             verdicts.append(_judge(case))
     verdicts.sort(key=_rank)
@@ -101,23 +105,12 @@ def _subject(item: Item) -> tuple[str, ...]:
     return tuple(slots[:1] if item.kind == "lab" else slots[:2])
 
 
-def _version(result: Result) -> tuple[str, str]:
-    return result.institution, result.version_key
-
-
-def _newest_versions(results: Iterable[Result]) -> dict[tuple[str, str], datetime | None]:
-    newest: dict[tuple[str, str], datetime | None] = {}
-    for result in results:
-        seen = newest.get(_version(result))
-        if seen is None or (result.reported is not None and result.reported > seen):
-            newest[_version(result)] = result.reported
-    return newest
-
-
 def _judge(case: Case) -> Verdict:
+    if case.result.identity != "strong":
+        return _withheld(case)
     reasons: list[Reason] = []
     worst = 0
-    for number, step in enumerate(STEPS, start=1):
+    for number, step in enumerate(STEPS, start=2):
         for rule_id, zh, en in step(case):
             rule = case.catalogue.rule(rule_id)
             worst = max(worst, VERDICT_ORDER.index(rule.effect))
@@ -129,11 +122,8 @@ def _judge(case: Case) -> Verdict:
         )
     verdict: VerdictCode = VERDICT_ORDER[worst]
     reasons.sort(key=lambda reason: case.catalogue.rule(reason.rule).effect != verdict)  # stable: step order
-    result = case.result
-    if result.identity != "strong":  # somebody else's result is not shown, only that there was one
-        result = msgspec.structs.replace(result, local_name="", value="", unit="", specimen="", study_uid="")
     return Verdict(
-        result=result,
+        result=case.result,
         verdict=verdict,
         serves=case.ordered.code if case.ordered and (case.exact or case.stand_in) else None,
         item=case.item.code if case.item else None,
@@ -141,6 +131,26 @@ def _judge(case: Case) -> Verdict:
         reasons=tuple(reasons),
         expires=case.expires,
     )
+
+
+def _withheld(case: Case) -> Verdict:
+    """Somebody else's result, perhaps: that there is one is said, and nothing else of it."""
+    rule = case.catalogue.rule(WEAK)
+    blank = Result(
+        id=case.result.id,
+        node=case.result.node,
+        kind=case.result.kind,
+        institution="",
+        local_name="",
+        reading=Reading(None, None, ""),
+        identity="weak",
+        status="final",
+        performed=None,
+        reported=None,
+        version_key="",
+    )
+    reasons = (Reason(WEAK, 1, rule.zh, rule.en, rule.reason_code),)
+    return Verdict(result=blank, verdict=rule.effect, serves=None, item=None, list=None, reasons=reasons)
 
 
 def _zh(words: str, particulars: str) -> str:

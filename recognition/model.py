@@ -18,7 +18,7 @@ from catalog import Kind, Setting
 VerdictCode = Literal["recognised", "view_only", "not_recognised"]
 Identity = Literal["strong", "weak"]
 ResultStatus = Literal["final", "amended", "corrected", "preliminary", "cancelled", "entered-in-error"]
-MarkState = Literal["valid", "invalid", "withdrawn", "unsigned"]
+MarkState = Literal["valid", "invalid", "withdrawn", "unverifiable", "unsigned"]
 
 VERDICT_ORDER: tuple[VerdictCode, ...] = ("recognised", "view_only", "not_recognised")
 
@@ -39,7 +39,7 @@ class Planned(Struct, frozen=True):
     panel: str | None = None
 
 
-class Context(Struct, frozen=True):
+class Context(Struct, frozen=True, forbid_unknown_fields=True):
     """Facts of the encounter that the negative list asks about; unknown facts are False."""
 
     setting: Setting = "outpatient"
@@ -68,7 +68,10 @@ class Images(Struct, frozen=True):
 
 
 class Mark(Struct, frozen=True):
-    """The recognition mark of a result: its scope (a region), as printed, and what its signature is worth."""
+    """The recognition mark of a result: its scope (a region), as printed, and what its signature is worth.
+
+    ``unverifiable``: the issuer's key list is not at hand, so nothing can be said of the signature.
+    """
 
     scope: str | None
     printed: str
@@ -82,7 +85,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     ``local_name`` and ``value`` are as written by the hospital. ``digest`` is the SHA-256 over
     :func:`recognition.facts`, which a mark is bound to. ``version_key`` is equal for two versions of one
-    result; the later ``reported`` supersedes the other.
+    result; which one counts is :mod:`recognition.versions`.
     """
 
     id: str

@@ -1,6 +1,6 @@
 """The numbered steps of a decision. Each yields the rules that a result does not meet.
 
-1. identity      the result belongs to this person by a strong identifier
+1. identity      the result belongs to this person by a strong identifier; else nothing more is said of it
 2. match         its item is the planned one, or a stand-in for it, in a list in force at the receiver
 3. object        the images are there, or the value with its unit; final; not superseded
 4. mark          the mark is signed, not withdrawn, and its area holds the receiver
@@ -18,13 +18,14 @@ a doctor reads first never speak of viewing under a verdict that refuses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 
-from catalog import LEVELS, Catalogue, Item, ItemList, StandIn, UnknownEntry, Window
-from mapping import same_unit
-from recognition.model import Check, Result
+from catalog import LEVELS, Catalogue, Item, ItemList, Qualification, StandIn, UnknownEntry, Window
+from mapping import printed_range, same_unit
+from recognition.model import Check, Mark, Result
+from recognition.versions import Version
 from recognition.window import SHANGHAI, last_moment
 
 Finding = tuple[str, str, str]
@@ -34,7 +35,8 @@ Finding = tuple[str, str, str]
 class Case(Struct, frozen=True, kw_only=True):
     """One result seen against the planned item it is nearest to; what every step looks at.
 
-    ``ordered`` is None where the result's name could not be put onto the catalogue.
+    ``ordered`` is None where the result's name could not be put onto the catalogue. ``day`` is the day of the
+    examination where the hospital is, ``holding`` the qualifications that held for the item on it.
     """
 
     check: Check
@@ -48,25 +50,30 @@ class Case(Struct, frozen=True, kw_only=True):
     stand_in: StandIn | None
     list: ItemList | None
     window: Window | None
-    superseded_by: datetime | None
+    version: Version
+    day: date | None
+    holding: tuple[Qualification, ...]
 
     @property
     def base(self) -> datetime | None:
-        """The time the window counts from; the other one where the report does not carry it."""
-        performed, reported = self.result.performed, self.result.reported
+        """The time the window counts from; the other one where the report does not carry it.
+
+        A report time is that of the first version.
+        """
+        performed, reported = self.result.performed, self.version.first_reported
         wanted_report = self.window is not None and self.window.base == "report"
         return (reported or performed) if wanted_report else (performed or reported)
+
+    def holds_receiver(self, scope: str) -> bool:
+        """Whether this area holds the asking institution."""
+        return self.catalogue.contains(scope, self.receiver_region)
 
     @property
     def expires(self) -> datetime | None:
         """The last instant at which this result is recognisable, by the window alone."""
-        return last_moment(self.window, self.base) if self.window and self.base else None
-
-
-def identity(case: Case) -> Iterator[Finding]:
-    """Step 1."""
-    if case.result.identity != "strong":
-        yield "R1.1", "", ""
+        if self.window is None or self.base is None or self.base > self.check.at:
+            return None
+        return last_moment(self.window, self.base)
 
 
 def match(case: Case) -> Iterator[Finding]:
@@ -86,36 +93,55 @@ def match(case: Case) -> Iterator[Finding]:
 
 
 def present(case: Case) -> Iterator[Finding]:
-    """Step 3: what is recognised is the image or the value (Art. 2), so it must be there and be final."""
+    """Step 3: what is recognised is the image or the value (Art. 2), so it must be there and be final.
+
+    Images that nobody counted at the source cannot be shown to be complete.
+    """
     result = case.result
     if result.kind == "imaging":
         images = result.images
         if images is None or images.held is None:
             yield "R3.2", "", ""
-        elif images.held == 0 or (images.expected is not None and images.held < images.expected):
+        elif images.held == 0 or images.held < (images.expected or 0):
             expected = "?" if images.expected is None else images.expected
             yield "R3.1", f"应有{expected}幅，现有{images.held}幅", f"{images.held} of {expected} images"
-    elif not result.value or not (result.unit or _unitless(case.item)):
+        elif images.expected is None:
+            yield "R3.7", f"现有{images.held}幅", f"{images.held} images"
+    elif not result.value or not (result.unit or case.item is None or _unitless(case.item)):
         yield "R3.3", "", ""
     if result.status not in ("final", "amended", "corrected"):
         yield "R3.4", result.status, result.status
-    if case.superseded_by is not None:
-        when = case.superseded_by.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")
+    if newer := case.version.superseded_by:
+        when = newer.reported.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M") if newer.reported else "?"
         yield "R3.5", f"新版报告于{when}", f"newer version of {when}"
+    elif case.version.undecided:
+        yield "R3.6", "", ""
 
 
 def mark(case: Case) -> Iterator[Finding]:
-    """Step 4: scope + HR; the printed and the signed range must both hold the receiver."""
+    """Step 4: scope + HR. What is printed, what is signed and what the institution may have recognised each
+    have a range, and every one of them must hold the receiver."""
     found = case.result.mark
     if found is None or found.state == "unsigned":
         if not any(qualification(case)):  # without a qualification there is no mark; step 5 says so
             yield "R4.3", "", ""
-    elif found.state == "withdrawn":
-        yield "R4.4", found.id, found.id
-    elif found.state == "invalid":
-        yield "R4.2", found.id, found.id
-    elif found.scope is None or not case.catalogue.contains(found.scope, case.receiver_region):
+    elif found.state != "valid":
+        yield _MARK_STATES[found.state], found.id, found.id
+    elif any(scope is None or not case.holds_receiver(scope) for scope in _ranges(case, found)):
         yield "R4.1", found.printed, found.printed
+
+
+_MARK_STATES = {"invalid": "R4.2", "withdrawn": "R4.4", "unverifiable": "R4.5"}
+
+
+def _ranges(case: Case, mark: Mark) -> Iterator[str | None]:
+    """The ranges of a mark; None where what is printed names no region."""
+    yield mark.scope
+    issuer = case.catalogue.institutions.get(case.result.institution)
+    if case.result.printed_mark and issuer:
+        yield case.catalogue.scope_of_mark(printed_range(case.result.printed_mark), issuer.region)
+    if scopes := [record.scope for record in case.holding]:
+        yield next((scope for scope in scopes if case.holds_receiver(scope)), scopes[0])
 
 
 def qualification(case: Case) -> Iterator[Finding]:
@@ -125,18 +151,12 @@ def qualification(case: Case) -> Iterator[Finding]:
     institution = case.result.institution
     if institution not in case.catalogue.institutions:
         yield "R5.3", institution, institution
-        return
-    when = case.result.performed or case.result.reported
-    if when is None:
-        return  # step 7 reports the missing time
-    day = when.astimezone(SHANGHAI).date()
-    records = case.catalogue.qualifications_of(institution, case.item)
-    if any(q.holds(day) for q in records):
-        return
-    if stopped := next((q for q in records if q.valid_from <= day <= q.valid_to), None):
-        yield "R5.2", stopped.reason, stopped.id
-    else:
-        yield "R5.1", f"检查日{day.isoformat()}", f"on {day.isoformat()}"
+    elif case.day is not None and not case.holding:
+        records = case.catalogue.qualifications_of(institution, case.item)
+        if stopped := next((q for q in records if q.valid_from <= case.day <= q.valid_to), None):
+            yield "R5.2", stopped.reason, stopped.id
+        else:
+            yield "R5.1", f"检查日{case.day.isoformat()}", f"on {case.day.isoformat()}"
 
 
 def hierarchy(case: Case) -> Iterator[Finding]:
@@ -197,7 +217,6 @@ def data_quality(case: Case) -> Iterator[Finding]:
 
 
 STEPS: tuple[Callable[[Case], Iterable[Finding]], ...] = (
-    identity,
     match,
     present,
     mark,

@@ -7,19 +7,23 @@
    equals the replay.
 3. CONSISTENCY: the tree begins with the tree of the auditor's earlier checkpoint, when there is one.
 4. MARKS: each mark is validly signed by a key that counted when it was issued, its entry stands in the tree,
-   and no later entry withdraws it.
-5. PAYLOADS: each disclosed payload opens its entry's commitment.
+   and no later entry withdraws it; each mark entry has its mark, or the manifest calls it erased.
+5. PAYLOADS: each disclosed payload opens its entry's commitment; each entry has its payload, or the manifest
+   calls it erased.
 6. BINDINGS: each `binds` names an earlier entry; answers, verdicts and outcomes follow their question.
 
-A failed check names the first broken record. Checks 3 to 6 read the replayed entries, so after a failed
-replay they are reported as not made. The replay of an unsigned checkpoint is made all the same: it says
-more about what happened.
+A failed check names the first broken record. A check is not made where there is nothing to make it on: no
+earlier checkpoint for 3, no disclosed payloads for 5, and for 3 to 6, which read the replayed entries, no
+successful replay. The replay of an unsigned checkpoint is made all the same: it says more about what
+happened. The manifest is the exporter's word: it tells what was cut from an export from what the exporter
+declares erased, and cannot tell whether that was hidden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
@@ -29,8 +33,10 @@ from security.export import Disclosure, MarkClaim
 from security.keys import PublicKey
 from security.ledger import Entry, opens, read_entry
 from security.note import Checkpoint, NoteVerifier
-from security.tree import Tree, consistency_proof, verify_consistency
+from security.tree import Tree, consistency_proof, leaf_hash, verify_consistency
 from security.trust import KeyList, TrustList, read_key_list
+
+State = Literal["passed", "failed", "not_made"]
 
 # What an entry of these types must answer; the others may stand alone.
 FOLLOWS = {
@@ -57,10 +63,15 @@ class CheckResult(Struct, frozen=True, kw_only=True):
 
     number: int
     name: str
-    passed: bool
+    state: State
     examined: int
     zh: str
     en: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the check was made and found nothing wrong."""
+        return self.state == "passed"
 
 
 class AuditReport(Struct, frozen=True, kw_only=True):
@@ -72,8 +83,9 @@ class AuditReport(Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
+        """Whether no check failed, and the note and the replay were checked."""
+        made = {check.name for check in self.checks if check.passed}
+        return {"NOTE", "REPLAY"} <= made and all(check.state != "failed" for check in self.checks)
 
 
 def verify_export(folder: Path, pinned: Pinned, previous_note: str | None = None) -> AuditReport:
@@ -93,12 +105,15 @@ def verify_export(folder: Path, pinned: Pinned, previous_note: str | None = None
     results = []
     for check, step in steps.items():
         audit.examined = 0
+        state: State = "passed"
         try:
-            (zh, en), passed = step(), True
+            zh, en = step()
         except _Broken as broken:
-            zh, en, passed = f"{broken.record}：{broken.zh}", f"{broken.record}: {broken.en}", False
+            state, zh, en = "failed", f"{broken.record}：{broken.zh}", f"{broken.record}: {broken.en}"
+        except _NotMade as not_made:
+            state, zh, en = "not_made", not_made.zh, not_made.en
         result = CheckResult(
-            number=check.value, name=check.name, passed=passed, examined=audit.examined, zh=zh, en=en
+            number=check.value, name=check.name, state=state, examined=audit.examined, zh=zh, en=en
         )
         results.append(result)
     head = audit.head
@@ -113,6 +128,14 @@ class _Broken(Exception):
     def __init__(self, record: str, zh: str, en: str) -> None:
         super().__init__(record, zh, en)
         self.record, self.zh, self.en = record, zh, en
+
+
+class _NotMade(Exception):
+    """There is nothing to make a check on; why, in both languages."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        super().__init__(zh, en)
+        self.zh, self.en = zh, en
 
 
 class _Audit:
@@ -141,13 +164,14 @@ class _Audit:
 
     def replay(self) -> tuple[str, str]:
         if self.head is None:
-            raise _Broken("checkpoint", "没有可读的检查点，无法重放", "no readable checkpoint to replay to")
+            raise _NotMade("没有可读的检查点，未重放", "not made: no readable checkpoint to replay to")
         try:
             for bundle in export.read_bundles(self.folder, self.head.size):
                 self.bodies += bundle
                 self.examined += len(bundle)
             tree = export.replay(self.bodies, self.head)
         except TrustError as wrong:
+            self._find_misfit(self.head)
             raise _Broken("tile/entries", "重放全部条目得不到检查点的根", str(wrong)) from None
         for index, body in enumerate(self.bodies):
             try:
@@ -172,15 +196,26 @@ class _Audit:
 
     def consistency(self) -> tuple[str, str]:
         if self.previous_note is None:
-            return "未提供上次审计的检查点，不作比较", "no checkpoint of an earlier audit was given"
+            raise _NotMade(
+                "未提供上次审计的检查点，未作比较", "not made: no checkpoint of an earlier audit was given"
+            )
         tree, head = self._replayed()
         self.examined = 1
         try:
             old = note.verify_checkpoint(
                 self.previous_note, self._verifiers(), self.pinned.required
             ).checkpoint
-            if old.origin != head.origin:
-                raise _Broken("checkpoint", "上次的检查点属于另一账本", f"the earlier one is of {old.origin}")
+        except TrustError as wrong:
+            raise _Broken("checkpoint", "上次的检查点签名不成立", f"the earlier one: {wrong}") from None
+        if old.origin != head.origin:
+            raise _Broken("checkpoint", "上次的检查点属于另一账本", f"the earlier one is of {old.origin}")
+        if old.size > head.size:
+            raise _Broken(
+                "checkpoint",
+                f"导出早于您保存的检查点：{head.size} 条，检查点为 {old.size} 条",
+                f"the export is older than your checkpoint: {head.size} entries, not {old.size}",
+            )
+        try:
             proof = consistency_proof(old.size, head.size, tree.hash_at, tree.hash_name)
             verify_consistency(old.size, head.size, proof, old.root, head.root, tree.hash_name)
         except TrustError as wrong:
@@ -193,22 +228,28 @@ class _Audit:
         for index, entry in enumerate(self.entries):
             if entry.type == "withdrawal":
                 withdrawals[entry.mark] = index
+        claimed: set[int] = set()
         try:
             trust, refused = self._trust()
+            manifest = export.read_manifest(self.folder, Check.MARKS)
             for claim in export.read_lines(self.folder, export.MARKS, MarkClaim, Check.MARKS):
                 self.examined += 1
                 self._mark(claim, trust, refused, withdrawals)
+                claimed.add(claim.index)
         except TrustError as wrong:
             raise _Broken(export.MARKS, "文件无法读取", str(wrong)) from None
-        count = self.examined
+        due = export.mark_entries(self.entries)
+        zh, en = _tally(export.MARKS, due, claimed, manifest.marks, manifest.erased)
         return (
-            f"{count} 个标识签名有效、已入账且未被撤回",
-            f"{count} marks are validly signed, stand in the ledger and are not withdrawn",
+            f"标识条目 {zh}：签名有效、已入账且未被撤回",
+            f"{en} mark entries: validly signed, in the ledger and not withdrawn",
         )
 
     def payloads(self) -> tuple[str, str]:
         self._replayed()
+        opened: set[int] = set()
         try:
+            manifest = export.read_manifest(self.folder, Check.PAYLOADS)
             for disclosed in export.read_lines(self.folder, export.SECRETS, Disclosure, Check.PAYLOADS):
                 self.examined += 1
                 body = self._body(disclosed.index)
@@ -218,12 +259,14 @@ class _Audit:
                         "披露的内容与承诺不符",
                         "the disclosed payload is not the committed one",
                     )
+                opened.add(disclosed.index)
         except TrustError as wrong:
             raise _Broken(export.SECRETS, "文件无法读取", str(wrong)) from None
-        return (
-            f"{self.examined} 份披露内容与承诺相符",
-            f"{self.examined} disclosed payloads open their commitments",
-        )
+        if not opened and not manifest.payloads:
+            raise _NotMade("此导出未披露内容，未作核对", "not made: this export discloses no payloads")
+        due = set(range(len(self.bodies)))
+        zh, en = _tally(export.SECRETS, due, opened, manifest.payloads, manifest.erased)
+        return f"披露内容 {zh}：与承诺相符", f"{en} payloads disclosed: they open their commitments"
 
     def bindings(self) -> tuple[str, str]:
         self._replayed()
@@ -259,6 +302,26 @@ class _Audit:
             at = withdrawals[mark_id]
             raise _Broken(record, f"标识已被条目 #{at} 撤回", f"the mark was withdrawn by entry #{at}")
 
+    def _find_misfit(self, head: Checkpoint) -> None:
+        """Raise _Broken for the first entry, of those read, whose leaf hash is not in its tile."""
+        for index, width in tiles.bundles_of(head.size):
+            first = index * tiles.TILE_WIDTH
+            hashes = [leaf_hash(body, head.hash_name) for body in self.bodies[first : first + width]]
+            if not hashes:
+                return
+            try:
+                tile = export.read_file(self.folder, tiles.tile_path(0, index, width), Check.REPLAY)
+            except TrustError:
+                return
+            for place, leaf in enumerate(hashes):
+                if tile[place * len(leaf) : (place + 1) * len(leaf)] != leaf:
+                    name = tiles.entries_path(index, width)
+                    raise _Broken(
+                        f"#{first + place}",
+                        f"{name} 的第 {place} 条与其哈希块不符（自 0 计）",
+                        f"entry {place} of {name} does not fit its tile",
+                    )
+
     def _trust(self) -> tuple[TrustList, str]:
         """The key lists that a pinned root vouches for, each owner's newest; and why one was left out."""
         newest: dict[str, KeyList] = {}
@@ -278,10 +341,37 @@ class _Audit:
 
     def _replayed(self) -> tuple[Tree, Checkpoint]:
         if self.tree is None or self.head is None:
-            raise _Broken("tile/entries", "重放未通过，此项未作", "not made, since the replay failed")
+            raise _NotMade("重放未通过，此项未作", "not made, since the replay did not pass")
         return self.tree, self.head
 
     def _body(self, index: int) -> bytes:
         if not 0 <= index < len(self.bodies):
             raise _Broken(f"#{index}", "账本中没有该条目", f"the ledger has {len(self.bodies)} entries")
         return self.bodies[index]
+
+
+def _tally(file: str, due: set[int], found: set[int], said: int, erased: tuple[int, ...]) -> tuple[str, str]:
+    """How many of the due entries were found, and which are erased, in both languages.
+
+    Raises _Broken where that is not what the manifest says.
+    """
+    if hidden := sorted(due.difference(found, erased)):
+        raise _Broken(
+            f"#{hidden[0]}",
+            f"{file} 缺少此条目，清单未列为已删除（共缺 {len(hidden)} 条）",
+            f"missing from {file}, and the manifest does not call it erased ({len(hidden)} such entries)",
+        )
+    if present := sorted(found.intersection(erased)):
+        raise _Broken(
+            f"#{present[0]}", "清单列为已删除，却仍在", "the manifest calls it erased, but it is here"
+        )
+    if len(found) != said:
+        raise _Broken(
+            file, f"有 {len(found)} 条，清单为 {said} 条", f"{len(found)}, but the manifest says {said}"
+        )
+    zh, en = f"{len(due)} 条中 {len(found)} 条", f"{len(found)} of {len(due)}"
+    gone = [f"#{index}" for index in sorted(due - found)]
+    if not gone:
+        return zh, en
+    places = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
+    return f"{zh}（已删除 {len(gone)} 条：{places}）", f"{en} ({len(gone)} erased: {places})"

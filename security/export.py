@@ -5,8 +5,10 @@
     keys.json                     signed key lists, a JSON array of envelopes (`trust`)
     marks.jsonl                   claimed marks: {"mark": "XR1:…", "index": 17}
     secrets.jsonl                 disclosed payloads: {"index": 3, "salt": "<base64>", "payload": "<base64>"}
+    manifest.json                 how many marks and payloads there are, and which entries are erased
 
-The last three may be absent. What verifies an export is `audit`.
+The files of JSON lines and `keys.json` may be absent when there is nothing to put into them. What verifies an
+export is `audit`.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from msgspec import MsgspecError, Raw, Struct, json
 
 from security import note, tiles
 from security.errors import Check, LedgerRefused
+from security.ledger import Entry, read_entry
 from security.note import Checkpoint
 from security.tree import Tree, leaf_hash
 
 CHECKPOINT, KEYS, MARKS, SECRETS = "checkpoint", "keys.json", "marks.jsonl", "secrets.jsonl"
+MANIFEST = "manifest.json"
 
 
 class MarkClaim(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +44,18 @@ class Disclosure(Struct, frozen=True, forbid_unknown_fields=True):
     payload: bytes
 
 
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the exporter says that it wrote; nobody signs it.
+
+    `marks` and `payloads` count the lines of the two files; no payload means that payloads are not disclosed.
+    `erased` are the indexes of the entries whose payload should be there and is no longer held.
+    """
+
+    marks: int
+    payloads: int
+    erased: tuple[int, ...]
+
+
 Record = TypeVar("Record", MarkClaim, Disclosure)
 
 
@@ -54,16 +70,24 @@ def write_export(
 ) -> None:
     """Write an export of the entries that the checkpoint covers; later ones are left out.
 
-    `key_lists` are signed envelopes. Raises LedgerRefused when the note is malformed or the entries do not
-    give its root, and then writes nothing; OSError when the folder cannot be written.
+    `key_lists` are signed envelopes. The manifest calls erased what is not given: a mark entry without a
+    claim, and, when any payload is disclosed, an entry without a payload. Raises LedgerRefused when the note
+    or an entry is malformed or the entries do not give the note's root, and then writes nothing; OSError when
+    the folder cannot be written.
     """
     checkpoint = Checkpoint.from_text(note.split(checkpoint_note)[0])
     entries = entries[: checkpoint.size]
     tree = replay(entries, checkpoint)
+    marks = [claim for claim in marks if claim.index < tree.size]
+    secrets = [disclosed for disclosed in secrets if disclosed.index < tree.size]
+    erased = mark_entries(map(read_entry, entries)) - {claim.index for claim in marks}
+    if secrets:
+        erased |= set(range(tree.size)) - {disclosed.index for disclosed in secrets}
     files = {
         KEYS: json.encode([Raw(envelope) for envelope in key_lists]),
-        MARKS: json.Encoder().encode_lines(list(marks)),
-        SECRETS: json.Encoder().encode_lines(list(secrets)),
+        MARKS: json.Encoder().encode_lines(marks),
+        SECRETS: json.Encoder().encode_lines(secrets),
+        MANIFEST: json.encode(Manifest(len(marks), len(secrets), tuple(sorted(erased)))),
         CHECKPOINT: checkpoint_note.encode(),
     }
     for index, width in tiles.bundles_of(tree.size):
@@ -85,6 +109,11 @@ def replay(entries: Iterable[bytes], checkpoint: Checkpoint) -> Tree:
     if tree.root() != checkpoint.root:
         raise LedgerRefused(Check.REPLAY, "the entries do not give the checkpoint's root")
     return tree
+
+
+def mark_entries(entries: Iterable[Entry]) -> set[int]:
+    """The indexes of the entries that record a mark."""
+    return {index for index, entry in enumerate(entries) if entry.type == "mark"}
 
 
 def read_file(folder: Path, name: str, check: Check, *, may_be_absent: bool = False) -> bytes:
@@ -120,6 +149,14 @@ def read_key_lists(folder: Path) -> list[bytes]:
         return [bytes(envelope) for envelope in json.decode(data or b"[]", type=list[Raw])]
     except (MsgspecError, UnicodeError, RecursionError) as wrong:
         raise LedgerRefused(Check.MARKS, f"{KEYS}: {wrong}") from None
+
+
+def read_manifest(folder: Path, check: Check) -> Manifest:
+    """The manifest. Raises LedgerRefused at `check`, also when there is none."""
+    try:
+        return json.decode(read_file(folder, MANIFEST, check), type=Manifest)
+    except (MsgspecError, UnicodeError, RecursionError) as wrong:
+        raise LedgerRefused(check, f"{MANIFEST}: {wrong}") from None
 
 
 def read_lines(folder: Path, name: str, kind: type[Record], check: Check) -> Iterator[Record]:

@@ -21,12 +21,15 @@ def check(
     specimen: Annotated[str, typer.Option(help="Specimen, where the names do not say it.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether an earlier result may serve. Exit status 1 when something is left to order.
+    """Ask whether an earlier result may serve.
+
+    Exit status 0: nothing to order. 1: something is left to order, or a name is not known. Standard error
+    says when not every node was heard: then more may be on record than the answer knows.
 
     The person's number is read from a file, so that it does not end in the shell's history.
     """
     from gateway.asking import Refused, ask
-    from gateway.demo.show import print_answer
+    from gateway.demo.show import print_answer, unheard
 
     body = {
         "request_id": uuid.uuid4().hex,
@@ -42,4 +45,7 @@ def check(
         print_json(answer)
     else:
         print_answer(console(), answer)
+    if not answer.complete:
+        missing = unheard(answer)
+        typer.echo(f"lianren: 查询不完整：{missing} 未应答 / incomplete, not heard: {missing}", err=True)
     raise typer.Exit(1 if answer.unnamed or any(advice.to_order for advice in answer.advice) else 0)

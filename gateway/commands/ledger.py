@@ -35,7 +35,10 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify an export offline, without any server. Exit status 1 when a check fails."""
+    """Verify an export offline, without any server. Exit status 1 when a check fails.
+
+    ✓ passed, ✗ failed, – not made: there was nothing to make it on, and the line says why.
+    """
     from security.audit import Pinned, verify_export
 
     file = pinned or folder / "pinned.json"
@@ -49,15 +52,15 @@ def verify(
         print_json(report)
     else:
         out = console()
-        out.print(f"{report.origin}  {report.size} entries")
+        out.print(f"{report.origin}  {report.size} 条 entries", markup=False)
         for check in report.checks:
-            sign = "✓" if check.passed else "✗"
+            sign = {"passed": "✓", "failed": "✗", "not_made": "–"}[check.state]
             out.print(
                 f"{sign} {check.number} {check.name.lower():<12} {check.examined:>6}  {check.zh}  {check.en}",
                 markup=False,
             )
         if pinned is None:
-            out.print("! pins came with the export: bring your own (--pinned) to trust nobody")
+            out.print("! 密钥随导出而来，请自带 pins came with the export: bring your own (--pinned)")
     raise typer.Exit(0 if report.passed else 1)
 
 
@@ -78,7 +81,7 @@ def export(
     settings = settings_from(config)
     with plainly():
         size = asyncio.run(export_ledger(settings, folder, disclose=disclose))
-    console().print(f"{size} entries written to {folder}")
+    console().print(f"{size} 条已写入 entries written to {folder}", markup=False)
 
 
 @app.command("prove")

@@ -30,10 +30,12 @@ def show(mark: Text, as_json: AsJson = False) -> None:
         print_json({"kid": held.kid, "algorithm": held.algorithm, "claims": claims})
         return
     console().print(
-        f"{claims.printed}  item {claims.item}  institution {claims.institution}"
-        f"  performed {claims.performed:%Y-%m-%d}\n"
-        f"issued {claims.issued:%Y-%m-%d %H:%M} by {claims.issuer} (key {held.kid}, {held.algorithm}),"
-        f" expires {claims.expires:%Y-%m-%d}\nmark {claims.mark_id.hex()}  result {claims.digest.hex()}",
+        f"{claims.printed}  项目 item {claims.item}  机构 institution {claims.institution}"
+        f"  检查时间 performed {_when(claims.performed)}\n"
+        f"签发 issued {_when(claims.issued)} by {claims.issuer} (key {held.kid}, {held.algorithm})"
+        f"  有效至 expires {_when(claims.expires)}\n"
+        f"标识 mark {claims.mark_id.hex()}  结果摘要 result {claims.digest.hex()}\n"
+        "尚未核验，请用 nothing is verified yet, use: lianren mark verify",
         markup=False,
     )
 
@@ -46,25 +48,52 @@ def verify(
     digest: Annotated[
         str, typer.Option(help="SHA-256 of the result's facts in hex, to check the binding.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Verify a mark offline: format, key, signature, expiry, and the result's digest where given."""
-    from security.errors import TrustError
+    """Verify a mark offline: format, key, signature, expiry, and the result's digest where given.
+
+    Exit status 1 when it is refused; withdrawal is seen in the ledger alone.
+    """
+    from security.errors import MarkRefused, TrustError
     from security.keys import PublicKey
     from security.mark import verify as verify_mark
     from security.trust import TrustList
 
     try:
         pinned = msgspec.json.decode(read_file(roots), type=tuple[PublicKey, ...])
+    except msgspec.MsgspecError as wrong:
+        raise Stop(f"lianren: {roots} holds no root keys: {wrong}") from None
+    try:
         expected = bytes.fromhex(digest) if digest else None
-    except (msgspec.MsgspecError, ValueError) as wrong:
-        raise Stop(f"lianren: {roots if not digest else '--digest'} cannot be read: {wrong}") from None
+    except ValueError as wrong:
+        raise Stop(f"lianren: --digest is not hex: {wrong}") from None
     now = datetime.now(UTC)
     try:
         trust = TrustList(pinned).add(read_file(keys), now)
         held = verify_mark(_text(mark), trust=trust, now=now, expected_digest=expected)
     except TrustError as refused:
-        raise Stop(f"refused: {refused}", status=1) from None
-    console().print(f"valid: {held.claims.printed}, item {held.claims.item}, issued by {held.claims.issuer}")
+        step = refused.step if isinstance(refused, MarkRefused) else "key"
+        if as_json:
+            print_json({"valid": False, "step": step, "reason": str(refused)})
+            raise typer.Exit(1) from None
+        raise Stop(f"标识无效（{step}） refused at {step}: {refused}", status=1) from None
+    claims = held.claims
+    if as_json:
+        print_json({"valid": True, "kid": held.kid, "algorithm": held.algorithm, "claims": claims})
+        return
+    until = _when(claims.expires)
+    console().print(
+        f"标识有效：{claims.printed}，项目 {claims.item}，由 {claims.issuer} 签发，有效至 {until}\n"
+        f"valid: {claims.printed}, item {claims.item}, issued by {claims.issuer}, expires {until}",
+        markup=False,
+    )
+
+
+def _when(moment: datetime) -> str:
+    """The time in Shanghai, to the minute, with its zone."""
+    from recognition import SHANGHAI
+
+    return moment.astimezone(SHANGHAI).isoformat(" ", "minutes").replace("+", " +")
 
 
 def _text(mark: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,12 @@ from gateway.commands.common import AsJson, Config, Stop, console, plainly, prin
 def serve(config: Config) -> None:
     """Run the gateway."""
     from gateway.app import create_app
+    from gateway.log import LibraryLog, Log
 
     settings = settings_from(config)
-    app = create_app(settings)
+    log = Log()
+    logging.getLogger().addHandler(LibraryLog(log))
+    app = create_app(settings, log)
     with plainly():
         _run(app, settings.host, settings.port)
         if app.failed:

@@ -1,7 +1,8 @@
 """The demonstration network: three gateways over real nodes on loopback, with the records of ``records.py``.
 
-Everything it writes lies below one folder and is made anew at each start, except ``packages/`` (what npm
-brought). Everything it starts ends with it. One network at a time uses a folder; a second start says so.
+Everything it writes lies below one folder: ``run/``, made anew at each start, ``run.previous/``, which is the
+run before, and ``packages/`` (what npm brought). Everything it starts ends with it. One network at a time
+uses a folder; a second start says so.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ OWNERS = {
     "sc": ("EX-SC-01",),
     "lab8": tuple(code for code in NODES if code not in ("EX-CQ-01", "EX-SC-01")),
 }
+FURTHER = {"EX-CQ-01": ["EX-CQ-02"]}
+"""Institutions without a system of their own, whose results another one's system holds."""
 FOREIGN_NODE = "hn-lis"
 """The node that a foreign FHIR server plays where node and npm are there."""
 
@@ -83,9 +86,7 @@ def running(folder: Path, port: int | None, say: Say) -> Iterator[Network]:
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
         ports = [peers.checked_port(port + n if port else None) for n in range(3)]
-        work = folder / "run"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work = _fresh(folder, say)
         network = Network(datetime.now(UTC), Records({}, {}, ()))
         stack.callback(_stop, network, say)
         say("starting archives and FHIR nodes")
@@ -111,6 +112,16 @@ def _alone(folder: Path) -> Iterator[None]:
         except OSError:
             raise PeerError(f"a demo already runs in {folder}; stop it, or choose another --folder") from None
         yield
+
+
+def _fresh(folder: Path, say: Say) -> Path:
+    work, previous = folder / "run", folder / "run.previous"
+    if work.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        work.rename(previous)
+        say(f"the last run is kept in {previous}")
+    work.mkdir()
+    return work
 
 
 def _stop(network: Network, say: Say) -> None:
@@ -243,7 +254,8 @@ def _toml(
     for institution in OWNERS[gateway.owner]:
         name = NODES[institution]
         node = {"id": name, "kind": "fhir", "url": network.nodes[name].url, "institution": institution}
-        tables.append(("nodes", {**node, "timeout_ms": 3000}))
+        further = FURTHER.get(institution, [])
+        tables.append(("nodes", {**node, "further_institutions": further, "timeout_ms": 3000}))
         if archive := ARCHIVES.get(institution):
             node = {"id": archive, "kind": "dicomweb", "url": network.nodes[archive].url, "identity": name}
             tables.append(("nodes", {**node, "institution": institution, "timeout_ms": 3000}))
@@ -254,8 +266,8 @@ def _toml(
         token_file = home / f"token-{other.owner}"
         token_file.write_text(peer_tokens[gateway.owner, other.owner])
         token_file.chmod(0o600)
-        peer = {"id": f"gw-{other.owner}", "kind": "gateway", "url": other.url, "timeout_ms": 3600}
-        tables.append(("nodes", {**peer, "token_file": str(token_file)}))
+        peer = {"id": f"gw-{other.owner}", "kind": "gateway", "url": other.url, "owner": other.owner}
+        tables.append(("nodes", {**peer, "timeout_ms": 3600, "token_file": str(token_file)}))
         digest = hashlib.sha256(peer_tokens[other.owner, gateway.owner].encode()).hexdigest()
         tables.append(("clients", {"id": f"gw-{other.owner}", "roles": ["peer"], "token_sha256": digest}))
         roots = str(work / f"{other.owner}-roots.json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import signal
 import sys
@@ -10,15 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.markup import escape
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
 
+from adapters import Report
 from gateway.asking import Refused
 from gateway.demo import network as networks
 from gateway.demo.network import Network
 from gateway.demo.peers import PeerError
-from gateway.demo.people import BY_KEY
+from gateway.demo.people import BY_KEY, INSTITUTIONS
 from gateway.demo.questions import Asked, ask_all
-from gateway.model import CheckAnswer, VerdictOut
+from gateway.demo.records import NODES
+from gateway.model import AdviceOut, CheckAnswer, VerdictOut
 from gateway.settings import load_settings
 from recognition import SHANGHAI
 
@@ -27,10 +32,11 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 8080
 FIRST_QUESTIONS = 3
-_SIGNS = {
-    "recognised": "[green]✓ 可互认[/]",
-    "view_only": "[yellow]○ 仅供调阅[/]",
-    "not_recognised": "[red]✗ 不予互认[/]",
+_HEARD = ("answered", "empty")
+_VERDICTS = {
+    "recognised": ("green", "✓", "可互认", "recognised"),
+    "view_only": ("yellow", "○", "仅供调阅", "view only"),
+    "not_recognised": ("red", "✗", "不予互认", "not recognised"),
 }
 
 
@@ -79,6 +85,7 @@ def _report(asked: list[Asked]) -> list[dict[str, object]]:
         {
             "key": one.trap.key,
             "about": one.trap.about,
+            "about_en": one.trap.about_en,
             "right": not one.wrong,
             "wrong": one.wrong,
             "answer": one.answer,
@@ -99,58 +106,69 @@ def _export(network: Network, folder: Path) -> None:
 def _print(out: Console, network: Network, asked: list[Asked], export: Path | None) -> None:
     for number, one in enumerate(asked[:FIRST_QUESTIONS], start=1):
         out.rule(f"{number}. {one.trap.about}", align="left")
+        _line(out, "   ", one.trap.about_en)
         print_answer(out, one.answer)
-    out.rule("更多情形 further cases", align="left")
+    out.rule("更多情形 further cases: ✓ 回答正确 answered as it should be", align="left")
     for one in asked[FIRST_QUESTIONS:]:
-        sign = "✓" if not one.wrong else "✗"
-        rules = ", ".join(sorted({verdict.reasons[0].rule for verdict in one.answer.verdicts})) or "–"
-        out.print(f"  {sign} {one.trap.about}  → {rules}", markup=False)
+        _line(out, f"  {'✗' if one.wrong else '✓'} ", f"{one.trap.about} / {one.trap.about_en}")
+        for verdict, rule in dict.fromkeys((v.verdict, v.reasons[0].rule) for v in one.answer.verdicts):
+            _, sign, zh, en = _VERDICTS[verdict]
+            _line(out, "      → ", f"{sign} {zh} {en} {rule}")
     for one in asked:
         for line in one.wrong:
-            out.print(f"  ✗ {one.trap.key}: {line}", markup=False, style="red")
+            _line(out, "  ✗ ", f"{one.trap.key}: {line}", "red")
     right = sum(not one.wrong for one in asked)
     notice = asked[0].answer.catalogue
     out.print(
-        f"\n{right} of {len(asked)} answers came out as they should. {notice.notice_zh} {notice.notice_en}",
-        markup=False,
+        f"\n{len(asked)} 问中 {right} 问回答正确 {right} of {len(asked)} answers came out as they should."
     )
-    for note in network.notes:
-        out.print(f"! {note}", markup=False)
+    for text in (notice.notice_zh, notice.notice_en, *network.notes):
+        _line(out, "! ", text)
     if export:
-        out.print(f"ledger export: {export}; verify it with: lianren ledger verify {export}", markup=False)
+        out.print(
+            f"账本已导出，核验请用 ledger exported, verify it with:\n  lianren ledger verify {_word(export)}",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def print_answer(out: Console, answer: CheckAnswer) -> None:
     """One answer: advice, verdicts with reasons, marks, node states, ledger."""
     out.print(f"{answer.receiver.name}  {_when(answer)}  目录 {answer.catalogue.version}", markup=False)
     for advice in answer.advice:
-        if not advice.to_order:
-            out.print(f"  [bold]{escape(advice.planned)}: 不必再开 nothing to order[/]")
-        elif advice.served:
-            names = "、".join(item.name for item in advice.to_order)
-            total = len(advice.served) + len(advice.to_order)
-            share = f"{total} 项中 {len(advice.served)} 项可互认"
-            out.print(f"  [bold]{escape(advice.planned)}: {share}，只需开 order only: {names}[/]")
-        else:
-            out.print(f"  [bold]{escape(advice.planned)}: 须开单 to be ordered[/]")
+        _line(out, "  ", f"{advice.planned}: {_headline(advice, answer)}", "bold")
     for unnamed in answer.unnamed:
-        out.print(f"  [yellow]? {escape(unnamed.name)}: {unnamed.zh} / {unnamed.en}[/]")
+        _line(out, "  ? ", f"{unnamed.name}: {unnamed.zh} / {unnamed.en}", "yellow")
     for verdict in answer.verdicts:
         _print_verdict(out, verdict)
-    for node in answer.nodes:
-        if node.state not in ("answered", "empty"):
-            where = f"{node.node} ({node.via})" if node.via else node.node
-            out.print(f"  [yellow]! {where}: {node.state}[/] {escape(node.detail)}")
-    nodes = "  ".join(
-        f"{node.node}{f'({node.via})' if node.via else ''} {node.state} {node.took_ms}ms"
-        for node in answer.nodes
-    )
-    out.print(f"  节点 nodes: {nodes}", markup=False, style="dim")
-    out.print(
-        f"  存证 ledger: {answer.ledger.origin} #{answer.ledger.index}   check {answer.id}\n",
-        markup=False,
-        style="dim",
-    )
+    heard = [node for node in answer.nodes if node.state == "answered" and node.results]
+    silent = [node for node in answer.nodes if node.state not in _HEARD]
+    for node in silent:
+        _line(out, "  ! ", f"{_node(node)}: {node.state} {node.took_ms}ms {node.detail}", "yellow")
+    nodes = [f"{_node(node)} {node.state} {node.took_ms}ms" for node in heard]
+    if others := len(answer.nodes) - len(heard) - len(silent):
+        nodes.append(f"其余 {others} 个节点无记录 / {others} others: nothing")
+    _line(out, "  节点 nodes: ", "  ".join(nodes), "dim")
+    _line(out, "  存证 ledger: ", f"{answer.ledger.origin} #{answer.ledger.index}   check {answer.id}", "dim")
+    out.print()
+
+
+def unheard(answer: CheckAnswer) -> str:
+    """The nodes that could not be heard, in a list for people."""
+    return "、".join(node.node for node in answer.nodes if node.state not in _HEARD)
+
+
+def _headline(advice: AdviceOut, answer: CheckAnswer) -> str:
+    """What is left to order; and, where that is too much perhaps, who was not heard."""
+    if not advice.to_order:
+        return "不必再开 nothing to order"
+    gap_zh = " " if answer.complete else f"（查询不完整：{unheard(answer)} 未应答）"
+    gap_en = "" if answer.complete else ", but not everybody was heard"
+    if not advice.served:
+        return f"须开单{gap_zh}to be ordered{gap_en}"
+    names = "、".join(item.name for item in advice.to_order)
+    share = f"{len(advice.served) + len(advice.to_order)} 项中 {len(advice.served)} 项可互认"
+    return f"{share}，只需开{gap_zh}order only{gap_en}: {names}"
 
 
 def _print_verdict(out: Console, verdict: VerdictOut) -> None:
@@ -162,33 +180,65 @@ def _print_verdict(out: Console, verdict: VerdictOut) -> None:
     mark = f"  {verdict.mark.printed}" if verdict.mark and verdict.mark.state == "valid" else ""
     until = f"  至 {verdict.expires.astimezone(SHANGHAI):%m-%d %H:%M}" if verdict.expires else ""
     reason = verdict.reasons[0]
+    colour, sign, zh, _ = _VERDICTS[verdict.verdict]
     what = f"{result.local_name}{value}{images}  {result.institution.name} {day}{mark}{until}"
-    out.print(f"  {_SIGNS[verdict.verdict]} {escape(what)}")
+    _line(out, f"  {sign} {zh} ", what, lead_style=colour)
     if verdict.verdict != "recognised":
-        out.print(f"      {reason.rule} {reason.zh} / {reason.en}", markup=False)
+        _line(out, f"      {reason.rule} ", f"{reason.zh} / {reason.en}")
+
+
+def _node(node: Report) -> str:
+    return f"{node.node}({node.via})" if node.via else node.node
 
 
 def _when(answer: CheckAnswer) -> str:
     return answer.asked_at.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _line(out: Console, lead: str, text: str, style: str = "", *, lead_style: str = "") -> None:
+    """Print a line; where the console breaks lines, what follows hangs below the end of ``lead``."""
+    width = cell_len(lead)
+    whole = Text(text, style)
+    for line in [whole] if out.soft_wrap else whole.wrap(out, max(out.width - width, 20)):
+        out.print(Text(lead, lead_style or style) + line)
+        lead = " " * width
+
+
 def _print_next(out: Console, network: Network) -> None:
     gateway = network.gateways["sc"]
-    token = gateway.config.parent / "his-token"
-    token.write_text(gateway.tokens["EX-SC-01"])
-    token.chmod(0o600)
-    patient = gateway.config.parent / "patient"
-    patient.write_text(BY_KEY["jia"].number)
+    home = gateway.config.parent
+    (home / "his-token").write_text(gateway.tokens["EX-SC-01"])
+    (home / "his-token").chmod(0o600)
+    for name, person in (("patient", "jia"), ("patient-liver", "yi")):
+        (home / name).write_text(BY_KEY[person].number)
+    width = max(cell_len(one.name) for one in network.gateways.values()) + 2
     for one in network.gateways.values():
-        out.print(f"{one.name:<8} {one.url}/docs", markup=False)
-    program = shutil.which("lianren") or str(Path(sys.executable).with_name("lianren"))
-    audit = gateway.config.parent / "audit"
-    lines = [
-        f"{program} check 胸部CT平扫 --gateway {gateway.url} --token-file {token} --patient {patient}",
-        f"{program} ledger export -c {gateway.config} {audit} && {program} ledger verify {audit}",
-        f"kill {network.nodes['cq-his'].process.pid}   # one node gone: ask again, and see it named",
-    ]
-    out.print("\n试一试 try next:")
-    for line in lines:
-        out.print(f"  {line}", markup=False)
+        out.print(f"{set_cell_size(one.name, width)}{one.url}/docs", markup=False)
+    program = "lianren" if shutil.which("lianren") else _word(Path(sys.executable).with_name("lianren"))
+    ask = f"--gateway {gateway.url} --token-file {_word(home / 'his-token')} --patient"
+    audit, config = f"A={_word(home)}/audit-$(date +%H%M%S)", _word(gateway.config)
+    node = "cq-his"
+    hospital = INSTITUTIONS[next(code for code, name in NODES.items() if name == node)]
+    steps = {
+        "再问一次：胸部CT，肝功能 ask again: chest CT, liver panel": (
+            f"{program} check 胸部CT平扫 {ask} {_word(home / 'patient')}",
+            f"{program} check 肝功能12项 {ask} {_word(home / 'patient-liver')}",
+        ),
+        "导出账本并核验 export the ledger and verify it": (
+            f'{audit}; {program} ledger export --disclose -c {config} "$A" && {program} ledger verify "$A"',
+        ),
+        f"停掉{hospital}的系统 {node}，再问胸部CT stop this hospital's system, ask again": (
+            f"kill {network.nodes[node].process.pid}",
+        ),
+    }
+    out.print("\n试一试，另开终端，在本目录 try next, in a second terminal, in this folder:")
+    for number, (about, commands) in enumerate(steps.items(), start=1):
+        _line(out, f"  {number}. ", about)
+        for command in commands:
+            out.print(f"     {command}", markup=False, soft_wrap=True)
     out.print("\nCtrl-C 停止 stops everything.")
+
+
+def _word(path: Path) -> str:
+    """The path as a word of a shell command, relative to this folder where that is shorter."""
+    return shlex.quote(min(str(path), os.path.relpath(path), key=len))

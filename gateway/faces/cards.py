@@ -30,7 +30,7 @@ def _unnamed(unnamed: Unnamed, answer: CheckAnswer) -> dict[str, Any]:
     return {
         "summary": f"{unnamed.name}：未能对应到互认目录，未作查询"[:139],
         "indicator": "info",
-        "detail": f"{_text(unnamed.zh)} ({_text(unnamed.en)})\n\n{unnamed.review}",
+        "detail": f"{_text(unnamed.zh)} ({_text(unnamed.en)})\n\n名称登记号 review id: {unnamed.review}",
         "source": _source(answer),
     }
 
@@ -45,7 +45,8 @@ def _card(
     """One planned examination; a summary has fewer than 140 characters."""
     total = len(advice.served) + len(advice.to_order)
     if not advice.served:
-        summary = f"{advice.planned}：未找到可互认的结果"
+        gap = "" if answer.complete else "（查询不完整）"
+        summary = f"{advice.planned}：未找到可互认的结果{gap}"
     elif advice.to_order:
         summary = f"{advice.planned}：{total}项中{len(advice.served)}项可互认，其余须开单"
     else:
@@ -67,7 +68,7 @@ def _card(
     return {
         "uuid": f"{answer.id}.{number}",
         "summary": summary[:139],
-        "indicator": "info",
+        "indicator": "info" if answer.complete else "warning",
         "detail": "\n".join(lines),
         "source": _source(answer),
         "overrideReasons": reasons,

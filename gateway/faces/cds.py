@@ -94,7 +94,7 @@ async def advise(request: Request) -> Response:
     if not orders:
         return reply({"cards": []})
     asked = check_request(call.hook_instance, _person(call, orders), orders)
-    with placed(orders):
+    with placed(orders, "hookInstance"):
         answer = await request.app.state.checks.ask(asked, client, "cds")
     published = gateway_of(request).rules.catalogue.reason_codes.values()
     offered = [code for code in published if code.system == OFFERED_REASONS]

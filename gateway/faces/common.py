@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters import AdapterError
 from gateway.body import decode, receive
 from gateway.clients import Client
 from gateway.errors import INTERNAL, Failure, Row, failure_of, title
@@ -139,9 +140,11 @@ class Guard:
         try:
             await self._app(scope, receive, with_id)
         except Exception as error:  # the one place where everything ends up
-            if started:
-                raise
-            await self._refusal(scope, error)(scope, receive, with_id)
+            if not scope["state"].get("refused"):
+                response = self._refusal(scope, error)
+                if started:
+                    raise
+                await response(scope, receive, with_id)
 
     async def handle(self, request: Request, error: Exception) -> Response:
         """An exception that a route raised, as a response."""
@@ -149,6 +152,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, error: Exception) -> Response:
         """Log and count a failure, and render it."""
+        scope["state"]["refused"] = True
         failure = routing_failure(error) if isinstance(error, HTTPException) else failure_of(error)
         row, request_id = failure.row, scope["state"]["request_id"]
         fields: dict[str, str | int] = {
@@ -158,6 +162,10 @@ class Guard:
             "status": row.status,
             "code": row.code,
         }
+        if row.event == "evidence_unavailable" and isinstance(
+            cause := error.__cause__ or error, AdapterError
+        ):
+            fields["detail"] = str(cause)
         if row.event == "internal_error":
             last = traceback.extract_tb(error.__traceback__)[-1]
             fields["error"] = type(error).__name__

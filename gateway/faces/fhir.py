@@ -67,7 +67,7 @@ async def check_recognition(request: Request) -> Response:
     """The recognition check as a FHIR operation (operations.html)."""
     client = client_of(request)
     asked, orders = _check_request(await read(request, dict[str, Any], FHIR_JSON, JSON))
-    with placed(orders):
+    with placed(orders, "Parameters.parameter.where(name='requestId')"):
         answer = await request.app.state.checks.ask(asked, client, "fhir")
     return reply(_parameters(answer), media_type=FHIR_JSON)
 

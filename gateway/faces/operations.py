@@ -24,8 +24,8 @@ async def ready(request: Request) -> Response:
     gateway = gateway_of(request)
     try:
         await gateway.store.ping()
-    except StoreError as wrong:
-        return reply({"status": "store unavailable", "detail": str(wrong)}, status=503)
+    except StoreError:
+        return reply({"status": "store unavailable"}, status=503)
     return reply(
         {
             "status": "ok",

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, RequestIdReused
 from gateway.model import CheckRequest, PersonIn, PlannedIn
 from security.errors import IdentityRefused
 from security.identity import HEALTH_CARD_SYSTEM, PASSPORT_SYSTEM, RESIDENT_SYSTEM, identifier_in
@@ -48,7 +48,7 @@ def check_request(request_id: str, person: PersonIn, orders: Sequence[Order]) ->
         # R4 request-priority: stat is for an emergency, the fourth situation in which a repeat is allowed
         "context": {"emergency": any(order.request.get("priority") == "stat" for order in orders)},
     }
-    with placed(orders):
+    with placed(orders, "requestId"):
         try:
             return msgspec.convert(fields, CheckRequest)
         except msgspec.ValidationError as wrong:
@@ -57,10 +57,13 @@ def check_request(request_id: str, person: PersonIn, orders: Sequence[Order]) ->
 
 
 @contextmanager
-def placed(orders: Sequence[Order]) -> Iterator[None]:
-    """Say of a refused planned item where it stands in the caller's own body."""
+def placed(orders: Sequence[Order], request_id: str) -> Iterator[None]:
+    """Say of a refused planned item, or request id, where it stands in the caller's own body."""
     try:
         yield
+    except RequestIdReused as wrong:
+        wrong.field = request_id
+        raise
     except BadRequest as wrong:
         if found := _PLANNED.match(wrong.field):
             wrong.field = f"{orders[int(found[1])].place}.code"

@@ -204,13 +204,35 @@ def test_a_modality_that_the_study_does_not_say_is_that_of_its_series() -> None:
     assert only(asked_of([study_], [series("2.25.11", 2)])).reading.item is not None
 
 
-@pytest.mark.parametrize("odd", [7, {"0020000E": {"Value": ["../x"]}}])
+@pytest.mark.parametrize("odd", [7, {"0020000E": {"Value": ["../x"]}}, {"0020000E": {"Value": [".."]}}])
 def test_a_series_that_cannot_be_read_is_a_fault(odd: Any) -> None:
     assert asked_of([entry(t00201208=None)], [odd]).report.state == "faulty"
 
 
 def test_a_number_of_images_may_be_text() -> None:
     assert only(asked_of([entry(t00201208=["12"])])).images == Images(12)
+
+
+@pytest.mark.parametrize("modalities", [["SR"], ["PR", "KO"], ["SR\\DOC"], ["OT"]])
+def test_what_only_accompanies_images_is_no_image(modalities: list[str]) -> None:
+    assert only(asked_of([entry(t00080061=modalities)])).images == Images(0)
+
+
+def test_an_archive_s_modality_goes_along() -> None:
+    answer = asked_of([entry(t00080061=["DX", "SR"])])
+    assert answer.modalities == (("cq-pacs/studies/2.25.1", "DR"),)
+
+
+def test_a_study_is_known_by_its_uid() -> None:
+    assert only(asked_of([entry()])).version_key == "img|2.25.1"
+
+
+def test_of_too_many_studies_the_newest_are_kept_and_that_is_said() -> None:
+    many = [entry(t0020000D=[f"2.25.{n + 1}"]) for n in range(500)]
+    older = entry(t0020000D=["2.25.999"], t00080020=["20261101"])
+    answer = asked_of([older, *many])
+    assert (answer.report.results, answer.report.fault) == (500, "node")
+    assert "2.25.999" not in {result.study_uid for result in answer.results}
 
 
 def test_the_offset_of_a_study_goes_before_that_of_the_country() -> None:
@@ -223,6 +245,8 @@ def test_the_offset_of_a_study_goes_before_that_of_the_country() -> None:
     [
         ({"t00080030": None}, ("performed:date-only",)),
         ({"t00080020": ["20261340"]}, ("performed:not-a-time",)),
+        ({"t00080020": ["00010101"]}, ("performed:not-a-time",)),
+        ({"t00080020": ["99991231"], "t00080201": ["-0800"]}, ("performed:not-a-time",)),
         ({"t00080030": ["9:30"]}, ("performed:not-a-time",)),
         ({"t00080201": ["UTC"]}, ("performed:not-a-time",)),
         ({"t00080020": None}, ()),
@@ -244,7 +268,14 @@ def test_a_study_without_a_report_is_preliminary() -> None:
     assert only(asked_of([entry()])).status == "preliminary"
 
 
-@pytest.mark.parametrize("odd", [7, {"0020000D": "x"}, entry(t0020000D=["../x"]), entry(t0020000D=None)])
+UIDS = ["../x", "..", "2.25..1", "2.25.", ".2", "1" * 65]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [7, {"0020000D": "x"}, entry(t0020000D=None), *(entry(t0020000D=[uid]) for uid in UIDS)],
+    ids=["number", "no element", "no uid", *UIDS],
+)
 def test_a_study_that_cannot_be_read_is_counted_and_the_others_kept(odd: Any) -> None:
     if isinstance(odd, dict) and "00100020" not in odd:
         odd = odd | {"00100020": {"Value": [MRN]}}

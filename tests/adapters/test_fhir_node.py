@@ -19,6 +19,7 @@ from tests.node_cases import (
     MRN_SYSTEM,
     NUMBER,
     OTHER_NUMBER,
+    SYSTEM,
     ask,
     normaliser,
     observation,
@@ -167,10 +168,159 @@ def test_a_record_without_a_subject_is_a_fault() -> None:
     assert asked_of({"ImagingStudy": searchset(study(subject={}))}).report.state == "faulty"
 
 
-@pytest.mark.parametrize("subject", ["http://his.example/fhir/Patient/p1", "Patient/p1/_history/3"])
-def test_a_subject_may_be_absolute_or_versioned(subject: str) -> None:
-    answer = asked_of({"Observation": searchset(observation(subject={"reference": subject}))})
-    assert answer.report.results == 1
+def subject_of(subject: dict[str, Any]) -> str:
+    """The state of a node whose one observation has this subject; BASE stands for the node's own address."""
+    written = json.dumps(searchset(observation(subject=subject)))
+
+    def reply(first: str, body: bytes) -> Reply:
+        if not first.startswith("POST /Observation"):
+            return fhir_reply({})(first, body)
+        return http_answer(written.replace("BASE", address[0]).encode())
+
+    address: list[str] = []
+    with misbehave(reply) as url:
+        address.append(url)
+        return ask(node(url, timeout=2.0)).report.state
+
+
+ASKED = {"system": SYSTEM, "value": NUMBER}
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        {"reference": "BASE/Patient/p1"},
+        {"reference": "BASE/Patient/p1/_history/3"},
+        {"reference": "Patient/p1/_history/3"},
+        {"identifier": ASKED},
+        {"reference": "Patient/p1", "identifier": ASKED},
+        {"reference": "Patient/p1", "identifier": {"system": MRN_SYSTEM, "value": MRN}},
+    ],
+)
+def test_a_subject_may_be_relative_absolute_versioned_or_a_number(subject: dict[str, Any]) -> None:
+    assert subject_of(subject) == "answered"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        {"reference": "http://elsewhere.example/fhir/Patient/p1"},
+        {"reference": "BASE.example/Patient/p1"},
+        {"reference": "#p1"},
+        {"reference": "Group/Patient/p1"},
+        {"identifier": {"value": NUMBER}},
+        {"identifier": {"system": "urn:other", "value": NUMBER}},
+        {"identifier": {"system": MRN_SYSTEM, "value": MRN}},
+        {"reference": "Patient/p1", "identifier": {"system": SYSTEM, "value": OTHER_NUMBER}},
+        {"reference": "Patient/p2", "identifier": ASKED},
+    ],
+)
+def test_a_subject_that_is_not_surely_the_person_is_a_fault(subject: dict[str, Any]) -> None:
+    assert subject_of(subject) == "faulty"
+
+
+def test_a_record_with_a_modifier_is_named_and_the_others_kept() -> None:
+    odd = observation("odd", modifierExtension=[{"url": "urn:not", "valueBoolean": True}])
+    found = asked_of({"Observation": searchset(observation(), odd)}).report
+    assert (found.fault, found.results) == ("node", 1)
+    assert "Observation[1]" in found.detail
+
+
+GLUCOSE = observation(code={"text": "葡萄糖"}, specimen={"reference": "Specimen/sp1"})
+
+
+def specimen_answer(specimen: dict[str, Any] | None) -> Answer:
+    """A node that holds GLUCOSE; asked for Specimens too it gives this one, or refuses where it is None."""
+
+    def reply(first: str, body: bytes) -> Reply:
+        if not first.startswith("POST /Observation"):
+            return fhir_reply({})(first, body)
+        found = searchset(GLUCOSE)
+        if b"_include=Observation%3Aspecimen" in body:
+            if specimen is None:
+                return http_answer(b"{}", "400 Bad Request")
+            found["entry"].append({"resource": specimen, "search": {"mode": "include"}})
+        return http_answer(json.dumps(found).encode())
+
+    with misbehave(reply) as url:
+        return ask(node(url, timeout=2.0))
+
+
+def specimen(**changes: Any) -> dict[str, Any]:
+    subject = {"reference": "Patient/p1"}
+    return {"resourceType": "Specimen", "id": "sp1", "type": {"text": "尿液"}, "subject": subject} | changes
+
+
+def test_a_specimen_that_is_referred_to_is_asked_for() -> None:
+    (result,) = specimen_answer(specimen()).results
+    assert result.specimen == "尿液"
+
+
+@pytest.mark.parametrize("given", [None, specimen(id="other"), specimen(type=7)])
+def test_a_specimen_that_does_not_come_is_unknown(given: dict[str, Any] | None) -> None:
+    (result,) = specimen_answer(given).results
+    assert (result.specimen, result.reading.item) == ("?", None)
+
+
+def test_a_specimen_of_somebody_else_is_a_fault() -> None:
+    assert specimen_answer(specimen(**ELSEWHERE)).report.state == "faulty"
+
+
+def lab_report(**changes: Any) -> dict[str, Any]:
+    return report(category=[{"coding": [{"code": "LAB"}]}], imagingStudy=[]) | changes
+
+
+def lost(changes: dict[str, Any], **asked: Any) -> Report:
+    """What the node reports of one observation and this report."""
+    found = {"Observation": searchset(observation()), "DiagnosticReport": searchset(lab_report(**changes))}
+    return asked_of(found, question(**asked)).report
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"result": [{"reference": "#o9"}], "contained": [observation("o9")]},
+        {"contained": [observation("o9")]},
+        {"result": [{"reference": "Observation/o1"}, {"reference": "Observation/gone"}]},
+        {"result": [{"reference": "http://elsewhere.example/fhir/Observation/o1"}]},
+    ],
+)
+def test_a_laboratory_report_whose_results_are_not_shown_is_named(changes: dict[str, Any]) -> None:
+    found = lost(changes)
+    assert (found.fault, found.results) == ("node", 1)
+    assert "DiagnosticReport[0]" in found.detail
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"result": [{"reference": "Observation/o1"}]},
+        {"result": [{"reference": "Observation/gone"}], "status": "entered-in-error"},
+        {"result": [{"reference": "Observation/old"}], "effectiveDateTime": "2026-01-10T08:00:00+08:00"},
+    ],
+    ids=["shown", "retracted", "older than asked"],
+)
+def test_a_laboratory_report_with_nothing_lost_is_not_named(changes: dict[str, Any]) -> None:
+    assert (lost(changes).fault, lost(changes).detail) == ("", "")
+
+
+def test_results_that_were_not_asked_for_are_not_lost() -> None:
+    assert lost({"result": [{"reference": "Observation/gone"}]}, kinds=("imaging",)).fault == ""
+
+
+def test_an_observation_in_a_retracted_report_is_retracted() -> None:
+    held = lab_report(status="entered-in-error", result=[{"reference": "Observation/o1"}])
+    answer = asked_of({"Observation": searchset(observation()), "DiagnosticReport": searchset(held)})
+    assert [result.status for result in answer.results] == ["entered-in-error"]
+
+
+def test_of_too_many_results_the_newest_are_kept_and_that_is_said() -> None:
+    many = [observation(f"m{n:04}", effectiveDateTime="2026-11-10T08:00:00+08:00") for n in range(500)]
+    older = [observation(f"a{n}", effectiveDateTime="2026-11-09T08:00:00+08:00") for n in range(3)]
+    answer = asked_of({"Observation": searchset(*older, *many)})
+    assert (answer.report.results, answer.report.fault) == (500, "node")
+    assert {result.id[:21] for result in answer.results} == {"cq-his/Observation/m0"}
+    assert "503 results" in answer.report.detail
 
 
 def test_a_record_that_cannot_be_read_is_counted_and_the_others_kept() -> None:

@@ -10,19 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.fhir_read import (
-    DiagnosticReport,
-    ImagingStudy,
-    Observation,
-    Reader,
-    Unreadable,
-    read,
-    single_modality,
-)
+from adapters.fhir_read import DiagnosticReport, ImagingStudy, Observation, Specimen, Unreadable, read
+from adapters.fhir_results import Reader, single_modality, specimen_of
 from adapters.fhir_time import moment, span
 from recognition import Images, Result
 from tests.node_cases import PRINTED_MARK, normaliser, observation, report, study
 
+BASE = "http://his.example/fhir"
 READER = Reader("cq-his", "EX-CQ-01", normaliser())
 
 
@@ -30,11 +24,16 @@ def raw(resource: dict[str, Any]) -> bytes:
     return json.dumps(resource, ensure_ascii=False).encode()
 
 
-def lab(holding: dict[str, Any] | None = None, **changes: Any) -> Result:
-    reports = {"Observation/o1": read(raw(holding), DiagnosticReport)} if holding else {}
-    result = READER.laboratory(read(raw(observation(**changes)), Observation), reports)
+def laboratory(resource: dict[str, Any] | bytes, *holding: dict[str, Any], reader: Reader = READER) -> Result:
+    observation = read(resource if isinstance(resource, bytes) else raw(resource), Observation)
+    reports = [read(raw(report), DiagnosticReport) for report in holding]
+    result = reader.laboratory(observation, reports, specimen_of(observation, {}, BASE))
     assert result is not None
     return result
+
+
+def lab(*holding: dict[str, Any], **changes: Any) -> Result:
+    return laboratory(observation(**changes), *holding)
 
 
 def imaging(of_study: dict[str, Any] | None, of_report: dict[str, Any] | None) -> Result:
@@ -47,9 +46,7 @@ def imaging(of_study: dict[str, Any] | None, of_report: dict[str, Any] | None) -
 @pytest.mark.parametrize("written", ["72.50", "0.10", "1E-3", "-4", "0.1234567890123456789", "100"])
 def test_a_decimal_stays_as_it_was_written(written: str) -> None:
     body = raw(observation()).replace(b"43.5", written.encode())
-    result = READER.laboratory(read(body, Observation), {})
-    assert result is not None
-    assert result.value == written
+    assert laboratory(body).value == written
 
 
 @pytest.mark.parametrize(
@@ -68,8 +65,7 @@ def test_a_decimal_stays_as_it_was_written(written: str) -> None:
 def test_every_form_of_value_is_text(value: dict[str, Any], expected: tuple[str, str]) -> None:
     resource = observation()
     del resource["valueQuantity"]
-    result = READER.laboratory(read(raw(resource | value), Observation), {})
-    assert result is not None
+    result = laboratory(resource | value)
     assert (result.value, result.unit) == expected
 
 
@@ -81,7 +77,7 @@ def test_a_number_in_quotes_cannot_be_read() -> None:
 def test_the_header_of_a_panel_is_no_result() -> None:
     header = observation(hasMember=[{"reference": "Observation/o2"}])
     del header["valueQuantity"]
-    assert READER.laboratory(read(raw(header), Observation), {}) is None
+    assert READER.laboratory(read(raw(header), Observation)) is None
 
 
 def test_the_name_is_read_with_its_specimen() -> None:
@@ -116,6 +112,9 @@ def test_the_end_of_a_period_is_the_time_of_the_examination() -> None:
         ("2026-11-10T08:00:00", "performed:no-zone"),
         ("2026-11-10T25:00:00Z", "performed:not-a-time"),
         ("2026/11/10", "performed:not-a-time"),
+        ("0001-01-01T00:00:00+08:00", "performed:not-a-time"),
+        ("9999-12-31T23:59:59-08:00", "performed:not-a-time"),
+        ("1899", "performed:not-a-time"),
     ],
 )
 def test_what_is_no_moment_is_a_flag_and_no_time(written: str, flag: str) -> None:
@@ -164,16 +163,160 @@ def test_a_status_that_is_not_known_is_a_flag() -> None:
     assert lab(status="zzz").flags == ("completeness:no-status",)
 
 
-def test_a_version_is_known_by_its_report_number() -> None:
-    assert lab().version_key == "r1/1"
+def test_a_version_is_known_by_its_report_number_and_item() -> None:
+    assert lab().version_key == "lab|urn:lianren:report:EX-CQ-01|r1/1|1100104A"
 
 
 def test_another_identifier_keeps_its_system_in_the_version() -> None:
-    assert lab(identifier=[{"system": "urn:x", "value": "7"}]).version_key == "urn:x|7"
+    assert lab(identifier=[{"system": "urn:x", "value": "7"}]).version_key == "lab|urn:x|7|1100104A"
 
 
-def test_without_an_identifier_the_version_is_the_resource() -> None:
-    assert lab(identifier=[]).version_key == "o1"
+def test_the_order_of_identifiers_does_not_matter_to_the_version() -> None:
+    numbers = [{"system": "urn:x", "value": "7"}, {"system": "urn:y", "value": "8"}]
+    assert lab(identifier=numbers).version_key == lab(identifier=numbers[::-1]).version_key
+
+
+def test_two_analytes_of_one_accession_number_are_two_results() -> None:
+    assert lab().version_key != lab(code={"text": "钾"}).version_key
+
+
+def test_two_names_that_are_not_known_are_two_results() -> None:
+    assert lab(code={"text": "特需甲"}).version_key != lab(code={"text": "特需乙"}).version_key
+
+
+def test_a_corrected_result_is_a_version_of_the_first() -> None:
+    assert lab().version_key == lab(id="o2", status="corrected", code={"text": "白蛋白"}).version_key
+
+
+def test_one_id_at_two_nodes_is_two_results() -> None:
+    other = Reader("sc-his", "EX-CQ-01", normaliser())
+    bare = observation(identifier=[])
+    assert laboratory(bare).version_key != laboratory(bare, reader=other).version_key
+
+
+@pytest.mark.parametrize(
+    ("own", "holding", "status"),
+    [
+        ("final", "entered-in-error", "entered-in-error"),
+        ("final", "cancelled", "cancelled"),
+        ("final", "partial", "preliminary"),
+        ("corrected", "registered", "preliminary"),
+        ("preliminary", "cancelled", "cancelled"),
+        ("cancelled", "entered-in-error", "entered-in-error"),
+        ("entered-in-error", "final", "entered-in-error"),
+        ("corrected", "final", "corrected"),
+        ("final", "amended", "final"),
+    ],
+)
+def test_a_weaker_report_weakens_what_it_holds(own: str, holding: str, status: str) -> None:
+    assert lab(report(status=holding), status=own).status == status
+
+
+def test_any_report_that_was_retracted_retracts_what_it_holds() -> None:
+    assert lab(report(status="entered-in-error"), report("d2")).status == "entered-in-error"
+
+
+def held_specimen(**changes: Any) -> dict[str, Any]:
+    return {"resourceType": "Specimen", "id": "sp1", "type": {"text": "尿液"}} | changes
+
+
+def glucose(specimen: dict[str, Any], **changes: Any) -> Result:
+    return lab(code={"text": "葡萄糖"}, specimen=specimen, **changes)
+
+
+@pytest.mark.parametrize("type_", [{"text": "尿液"}, {"coding": [{"code": "122575003", "display": "尿液"}]}])
+def test_a_contained_specimen_is_read(type_: dict[str, Any]) -> None:
+    result = glucose({"reference": "#sp1"}, contained=[held_specimen(type=type_)])
+    stated = glucose({"display": "尿液"})
+    assert (result.specimen, result.reading) == ("尿液", stated.reading)
+
+
+@pytest.mark.parametrize(
+    ("stated", "contained"),
+    [
+        ({"reference": "Specimen/9"}, []),
+        ({"reference": "http://elsewhere.example/fhir/Specimen/1"}, []),
+        ({"identifier": {"value": "7"}}, []),
+        ({"display": " "}, []),
+        ({"reference": "#sp1"}, []),
+        ({"reference": "#sp1"}, [held_specimen(type={"coding": [{"code": "1"}]})]),
+        ({"reference": "#sp1"}, [held_specimen(modifierExtension=[{"url": "urn:not"}])]),
+        ({"reference": "#sp1"}, [held_specimen(id="sp2")]),
+    ],
+)
+def test_a_specimen_that_is_stated_and_cannot_be_had_is_unknown(
+    stated: dict[str, Any], contained: list[Any]
+) -> None:
+    result = glucose(stated, contained=contained)
+    assert (result.specimen, result.reading.item) == ("?", None)
+
+
+def test_two_specimens_that_contradict_each_other_are_no_item() -> None:
+    result = glucose({"reference": "#sp1", "display": "血清"}, contained=[held_specimen()])
+    assert (result.specimen, result.reading.reason) == ("血清/尿液", "conflict")
+
+
+@pytest.mark.parametrize("reference", ["Specimen/1", f"{BASE}/Specimen/1", "Specimen/1/_history/2"])
+def test_an_included_specimen_is_read(reference: str) -> None:
+    referring = read(raw(observation(specimen={"reference": reference})), Observation)
+    included = {"Specimen/1": read(raw(held_specimen(id="1")), Specimen)}
+    assert specimen_of(referring, included, BASE) == "尿液"
+
+
+@pytest.mark.parametrize("type_", [Observation, DiagnosticReport, ImagingStudy])
+def test_a_resource_with_a_modifier_cannot_be_read(type_: type[Observation]) -> None:
+    with pytest.raises(Unreadable):
+        read(raw(observation(modifierExtension=[{"url": "urn:not", "valueBoolean": True}])), type_)
+
+
+def test_a_value_beside_the_reason_for_having_none_is_a_flag() -> None:
+    assert lab(dataAbsentReason={"text": "溶血"}).flags == ("accuracy:value-and-absent-reason",)
+
+
+def quantity(unit: str, code: str, system: str = "http://unitsofmeasure.org") -> dict[str, Any]:
+    return {"value": 5, "unit": unit, "system": system, "code": code}
+
+
+@pytest.mark.parametrize(("unit", "code"), [("g/L", "g/dL"), ("mmol/L", "umol/L"), ("10^9/L", "10*12/L")])
+def test_a_unit_that_contradicts_its_code_is_a_flag(unit: str, code: str) -> None:
+    assert lab(valueQuantity=quantity(unit, code)).flags == ("consistency:unit-and-code-differ",)
+
+
+@pytest.mark.parametrize(
+    ("unit", "code"),
+    [
+        ("×10⁹/L", "10*9/L"),
+        ("μmol/L", "umol/L"),
+        ("IU/L", "[IU]/L"),
+        ("mmHg", "mm[Hg]"),
+        ("g/L", ""),
+        ("", "g/L"),
+        ("个", "{cells}"),
+    ],
+)
+def test_two_spellings_of_one_unit_are_not_flagged(unit: str, code: str) -> None:
+    assert lab(valueQuantity=quantity(unit, code)).flags == ()
+
+
+def test_a_code_of_another_system_of_units_is_not_compared() -> None:
+    assert lab(valueQuantity=quantity("g/L", "258796002", "http://snomed.info/sct")).flags == ()
+
+
+def test_a_national_code_of_another_item_is_a_conflict() -> None:
+    result = lab(code={"text": "白蛋白", "coding": [{"system": "urn:wst886", "code": "1100204A"}]})
+    assert (result.reading.item, result.reading.concept, result.reading.reason) == (None, None, "conflict")
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        {"system": "urn:wst886", "code": "1100104A"},
+        {"system": "urn:lianren:local:EX-CQ-01", "code": "1100204A"},
+        {"system": "urn:wst886", "code": "ALB"},
+    ],
+)
+def test_a_code_that_does_not_contradict_leaves_the_item(coding: dict[str, str]) -> None:
+    assert lab(code={"text": "白蛋白", "coding": [coding]}).reading.item == "1100104A"
 
 
 def test_a_performer_that_is_not_said_is_the_node_s_and_a_flag() -> None:
@@ -226,6 +369,27 @@ def test_two_studies_of_one_report_are_two_results() -> None:
     assert len({r.id for r in results}) == len({r.version_key for r in results}) == 2
 
 
+def test_a_report_that_adds_a_study_is_a_version_for_the_first_study() -> None:
+    both = [{"reference": "ImagingStudy/s1"}, {"reference": "ImagingStudy/s2"}]
+    corrected = report("d2", status="corrected", imagingStudy=both)
+    keys = {imaging(study(), report()).version_key, imaging(study(), corrected).version_key}
+    assert keys == {"img|2.25.1"}
+
+
+def test_a_report_without_a_study_is_known_by_its_number() -> None:
+    alone = imaging(None, report(imagingStudy=[]))
+    assert alone.version_key == "img|urn:lianren:report:EX-CQ-01|ct/1"
+
+
+def test_a_report_with_neither_study_nor_number_is_known_at_its_node() -> None:
+    alone = imaging(None, report(imagingStudy=[], identifier=[]))
+    assert alone.version_key == "img|cq-his/DiagnosticReport/d1"
+
+
+def test_a_study_that_does_not_count_its_images_leaves_the_number_open() -> None:
+    assert imaging(study(numberOfInstances=None), None).images == Images(None, None)
+
+
 @pytest.mark.parametrize(
     ("codes", "modality"),
     [
@@ -267,6 +431,6 @@ FIELDS = st.sampled_from(
 @given(st.dictionaries(FIELDS, JSON, max_size=4))
 def test_any_resource_is_a_result_or_unreadable(changes: dict[str, Any]) -> None:
     try:
-        READER.laboratory(read(raw(observation() | changes), Observation), {})
+        laboratory(observation() | changes)
     except Unreadable:
         return

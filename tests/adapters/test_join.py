@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import permutations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,41 @@ def test_a_study_only_in_the_archive_is_a_result_of_its_own() -> None:
 def test_a_report_without_a_study_keeps_its_zero() -> None:
     none = answer("his", "fhir", result("his", "", images=Images(0)))
     assert images(none, archive({"u9": 4}))["his/none"] == Images(0)
+
+
+DIFFER = "consistency:name-on-record-and-archive-differ"
+
+
+def flags_of(archived: Reading, modality: str, *, recorded: bool = True) -> set[str]:
+    record = result("his", "u1")
+    if not recorded:
+        record = msgspec.structs.replace(record, reading=Reading(None, None, "unknown"))
+    copy = msgspec.structs.replace(result("pacs", "u1", images=Images(3)), reading=archived)
+    held = msgspec.structs.replace(answer("pacs", "dicomweb", copy), modalities=((copy.id, modality),))
+    (joined,) = join_images([answer("his", "fhir", record), held], INSTITUTIONS)
+    return set(joined.flags)
+
+
+@pytest.mark.parametrize(
+    ("archived", "modality"),
+    [
+        (Reading("CT-002", "CT|颅脑|-", ""), "CT"),
+        (Reading("MR-001", "MR|胸部|-", ""), ""),
+        (Reading(None, None, "unknown"), "MR"),
+    ],
+    ids=["item", "item alone", "modality alone"],
+)
+def test_an_archive_that_says_something_else_is_a_flag(archived: Reading, modality: str) -> None:
+    assert flags_of(archived, modality) == {DIFFER}
+
+
+@pytest.mark.parametrize("modality", ["CT", ""])
+def test_an_archive_that_says_less_is_no_flag(modality: str) -> None:
+    assert flags_of(Reading(None, None, "unknown"), modality) == set()
+
+
+def test_a_record_that_was_not_read_contradicts_nothing() -> None:
+    assert flags_of(Reading("MR-001", "MR|胸部|-", ""), "MR", recorded=False) == set()
 
 
 def test_laboratory_results_pass_unchanged() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
 from adapters import Answer, PeerAnswer, PeerGateway, PeerPerson, PeerQuestion, Report, commitment
-from recognition import Mark, Reading, Result
+from recognition import SHANGHAI, Mark, Reading, Result
 from tests.node_cases import NOW, NUMBER, ask, question
 from tests.serving import Reply, http_answer, misbehave, noting
 
@@ -47,21 +48,26 @@ def answer_to(body: bytes, **changes: Any) -> bytes:
 
 def asked_of(reply: Callable[[str, bytes], Reply], **changes: Any) -> Answer:
     with misbehave(reply) as url:
-        return ask(PeerGateway("lab8", url, timeout=2.0, token="t0k3n"), question(**changes))
+        return ask(PeerGateway("gw-lab8", url, owner="lab8", timeout=2.0, token="t0k3n"), question(**changes))
 
 
 def good(_: str, body: bytes) -> Reply:
     return http_answer(answer_to(body), media="application/json")
 
 
-def test_results_and_marks_come_through_unchanged() -> None:
-    assert asked_of(good).results == (RESULT,)
+def test_results_and_marks_come_through_with_the_node_in_front_of_their_ids() -> None:
+    named = msgspec.structs.replace(RESULT, id="gw-lab8/hb-lis/Observation/o1")
+    assert asked_of(good).results == (named,)
+
+
+def test_the_answer_names_the_gateway_that_gave_it() -> None:
+    assert asked_of(good).gateway == "lab8"
 
 
 def test_reports_of_the_nodes_behind_say_by_which_gateway() -> None:
     assert [(r.node, r.state, r.via) for r in asked_of(good).behind] == [
-        ("hb-lis", "answered", "lab8"),
-        ("nx-lis", "late", "lab8"),
+        ("hb-lis", "answered", "gw-lab8"),
+        ("nx-lis", "late", "gw-lab8"),
     ]
 
 
@@ -104,8 +110,20 @@ def test_without_a_hop_the_gateway_is_skipped_and_not_called() -> None:
         {"question": "0" * 64},
         {"results": (msgspec.structs.replace(RESULT, performed=NOW.replace(tzinfo=None)),)},
         {"nodes": (LATE,)},
+        {"gateway": "sc"},
+        {"results": (msgspec.structs.replace(RESULT, performed=datetime(1, 1, 1, tzinfo=SHANGHAI)),)},
+        {"results": (msgspec.structs.replace(RESULT, reported=datetime.max.replace(tzinfo=UTC)),)},
+        {"results": (msgspec.structs.replace(RESULT, reported=NOW + timedelta(days=1, seconds=1)),)},
     ],
-    ids=["another question", "time without a zone", "result of no node"],
+    ids=[
+        "another question",
+        "time without a zone",
+        "result of no node",
+        "another gateway",
+        "year 1",
+        "year 9999",
+        "tomorrow",
+    ],
 )
 def test_an_answer_that_does_not_hold_together_is_a_fault(changes: dict[str, Any]) -> None:
     def reply(_: str, body: bytes) -> Reply:
@@ -135,6 +153,11 @@ def test_a_hanging_gateway_is_late() -> None:
 def test_a_question_with_a_field_too_many_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(json.dumps(sent() | {"more": 1}), type=PeerQuestion)
+
+
+def test_a_question_with_more_than_one_hop_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps(sent() | {"hops": 2}), type=PeerQuestion)
 
 
 def test_a_question_with_a_time_without_zone_is_refused() -> None:

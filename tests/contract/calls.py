@@ -35,13 +35,17 @@ class Call(Struct, frozen=True):
         )
 
     def fresh(self) -> dict[str, Any]:
-        """The body with a request id that was not used before."""
+        """The body as one that was not sent before: another request id, or another word of the doctor's."""
         spoilt = copy.deepcopy(self.body)
         match spoilt:
             case {"request_id": _}:
                 spoilt["request_id"] = uuid.uuid4().hex
             case {"hookInstance": _}:
                 spoilt["hookInstance"] = str(uuid.uuid4())
+            case {"outcome": _}:
+                spoilt["text"] = uuid.uuid4().hex
+            case {"feedback": [{"overrideReason": reason}]}:
+                reason["userComment"] = uuid.uuid4().hex
         return spoilt
 
     def spoilt(self, place: Place, value: Any) -> dict[str, Any]:

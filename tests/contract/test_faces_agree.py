@@ -30,7 +30,7 @@ def told_by_answer(answer: Told) -> Told:
                 tuple(reason["rule"] for reason in verdict["reasons"]),
                 verdict["item"] and verdict["item"]["code"],
                 verdict["serves"] and verdict["serves"]["code"],
-                verdict["mark"] and verdict["mark"]["signed"],
+                (verdict["mark"] and verdict["mark"]["signed"]) or None,
             )
             for verdict in answer["verdicts"]
         ),

@@ -39,7 +39,9 @@ def words_of(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is list:
         inner = get_args(kind)[0]
-        return f"list of {' · '.join(get_args(inner))}" if get_origin(inner) is Literal else "tables"
+        if get_origin(inner) is Literal:
+            return f"list of {' · '.join(get_args(inner))}"
+        return "list" if inner is str else "tables"
     if get_origin(kind) is Literal:
         return " · ".join(get_args(kind))
     plain = _PLAIN[next(part for part in (kind, *get_args(kind)) if part in _PLAIN)]

@@ -215,7 +215,11 @@ def audit(live: Live, folder: Path) -> list[str]:
 
     asyncio.run(export())
     pinned = msgspec.json.decode((folder / "pinned.json").read_bytes(), type=Pinned)
-    return [f"{check.name} {check.en}" for check in verify_export(folder, pinned).checks if not check.passed]
+    return [
+        f"{check.name} {check.en}"
+        for check in verify_export(folder, pinned).checks
+        if check.state == "failed"
+    ]
 
 
 def persons_in(text: str) -> list[str]:

@@ -65,19 +65,30 @@ def test_code_99_needs_the_disease_in_words(his: httpx.Client, answer: CheckAnsw
 
 
 @pytest.mark.parametrize(
-    "reason",
+    ("reason", "field"),
     [
-        {},
-        {"system": "platform-A", "code": "97"},
-        {"system": "platform-X", "code": "01"},
-        {"code": "01"},
-        {"system": "platform-A", "code": "1"},
+        ({}, "system"),
+        ({"system": "platform-A", "code": "97"}, "code"),
+        ({"system": "platform-X", "code": "01"}, "system"),
+        ({"code": "01"}, "system"),
+        ({"system": "platform-A", "code": "1"}, "code"),
     ],
 )
 def test_a_declined_result_needs_a_published_reason(
-    his: httpx.Client, answer: CheckAnswer, reason: dict[str, str]
+    his: httpx.Client, answer: CheckAnswer, reason: dict[str, str], field: str
 ) -> None:
-    assert refused(send(his, answer, outcome="declined", **reason)) == (422, "code")
+    assert refused(send(his, answer, outcome="declined", **reason)) == (422, field)
+
+
+def test_an_outcome_sent_again_is_kept_once(gateway: Live, his: httpx.Client, answer: CheckAnswer) -> None:
+    first = send(his, answer, outcome="cited").json()
+    kept = gateway.kept()
+    assert send(his, answer, outcome="cited").json() == first
+    assert gateway.kept() == kept
+
+
+def test_an_outcome_before_the_check_is_refused(his: httpx.Client, answer: CheckAnswer) -> None:
+    assert refused(send(his, answer, outcome="cited", at="2001-01-01T00:00:00+08:00")) == (422, "at")
 
 
 def test_the_result_of_another_check_is_refused(his: httpx.Client, answer: CheckAnswer) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from recognition import Images, Mark, Reading, decide
+from recognition import Context, Images, Mark, Reading, decide
 from tests.recognition.cases import (
     ALBUMIN,
     CHEST_BOTH,
@@ -38,8 +38,9 @@ def test_a_study_that_meets_every_step_is_recognised() -> None:
 
 def test_another_persons_result_is_refused_and_not_shown() -> None:
     verdict = judged(lab(identity="weak"))
-    assert rules(verdict)[0] == "R1.1"
-    assert (verdict.result.value, verdict.result.local_name) == ("", "")
+    assert rules(verdict) == ["R1.1"]
+    assert (verdict.item, verdict.expires, verdict.result.performed, verdict.result.mark) == (None,) * 4
+    assert (verdict.result.value, verdict.result.local_name, verdict.result.institution) == ("", "", "")
 
 
 def test_a_name_that_cannot_be_read_is_shown_for_viewing_only() -> None:
@@ -90,6 +91,16 @@ def test_a_study_whose_archive_could_not_be_asked_is_viewed_only(images: Images 
     assert (verdict.verdict, rules(verdict)[0]) == ("view_only", "R3.2")
 
 
+def test_images_that_nobody_counted_at_the_source_are_viewed_only() -> None:
+    verdict = judged(ct(images=Images(held=120, expected=None)))
+    assert (verdict.verdict, rules(verdict)[0]) == ("view_only", "R3.7")
+
+
+def test_a_name_that_cannot_be_read_is_not_refused_for_its_missing_unit() -> None:
+    unread = lab(reading=Reading(None, None, "unknown"), value="阴性", unit="")
+    assert "R3.3" not in rules(judged(unread, check(ALBUMIN)))
+
+
 @pytest.mark.parametrize("missing", [{"value": ""}, {"unit": ""}])
 def test_a_value_without_number_or_unit_is_not_recognised(missing: dict[str, Any]) -> None:
     assert rules(judged(lab(**missing)))[0] == "R3.3"
@@ -113,7 +124,8 @@ def test_a_city_mark_does_not_leave_its_city() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "rule"), [("invalid", "R4.2"), ("withdrawn", "R4.4"), ("unsigned", "R4.3")]
+    ("state", "rule"),
+    [("invalid", "R4.2"), ("withdrawn", "R4.4"), ("unsigned", "R4.3"), ("unverifiable", "R4.5")],
 )
 def test_a_mark_that_is_worth_nothing_says_which_way(state: str, rule: str) -> None:
     assert rules(judged(lab(mark=Mark("CN", "全国HR", state))))[0] == rule  # type: ignore[arg-type]
@@ -176,6 +188,16 @@ def test_a_result_older_than_its_window_is_not_recognised() -> None:
 )
 def test_a_result_of_unknown_or_future_time_is_not_recognised(times: dict[str, Any]) -> None:
     assert "R7.3" in rules(judged(lab(**times)))
+
+
+def test_a_result_of_an_absurd_time_does_not_stop_the_decision() -> None:
+    far = datetime(9999, 12, 31, tzinfo=UTC)
+    assert "R7.3" in rules(judged(lab(performed=far, reported=far)))
+
+
+def test_a_fact_of_the_encounter_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="emergenzy"):
+        msgspec.convert({"emergenzy": True}, Context)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def _exchange(count: int = 100) -> list[Sealed]:
 
 ENTRIES = _exchange()
 MARK_INDEX = 400
+ERASED = (2, 3)
 
 
 def _note(entries: list[Sealed], origin: str = ORIGIN) -> str:
@@ -65,14 +66,20 @@ def _note(entries: list[Sealed], origin: str = ORIGIN) -> str:
     )
 
 
-def _export(folder: Path, entries: list[Sealed] = ENTRIES) -> Path:
+def _export(
+    folder: Path, entries: list[Sealed] = ENTRIES, *, disclose: bool = True, up_to: int | None = None
+) -> Path:
     write_export(
         folder,
         [entry.body for entry in entries],
-        _note(entries),
+        _note(entries[:up_to]),
         key_lists=[envelope()],
         marks=[MarkClaim(MARK_TEXT, MARK_INDEX)],
-        secrets=[Disclosure(index, entries[index].salt, entries[index].payload) for index in (0, 4, 8)],
+        secrets=[
+            Disclosure(index, entry.salt, entry.payload)
+            for index, entry in enumerate(entries)
+            if disclose and index not in ERASED
+        ],
     )
     return folder
 
@@ -88,7 +95,11 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def _failed(report: AuditReport) -> list[str]:
-    return [check.name for check in report.checks if not check.passed]
+    return [check.name for check in report.checks if check.state == "failed"]
+
+
+def _not_made(report: AuditReport) -> list[str]:
+    return [check.name for check in report.checks if check.state == "not_made"]
 
 
 def test_a_whole_export_passes_all_six_checks(whole: Path) -> None:
@@ -99,7 +110,7 @@ def test_a_whole_export_passes_all_six_checks(whole: Path) -> None:
         (2, "REPLAY", 402),
         (3, "CONSISTENCY", 1),
         (4, "MARKS", 1),
-        (5, "PAYLOADS", 3),
+        (5, "PAYLOADS", 400),
         (6, "BINDINGS", 402),
     ]
     assert (report.origin, report.size) == (ORIGIN, 402)
@@ -111,10 +122,18 @@ def test_every_check_says_what_it_did_in_both_languages(whole: Path) -> None:
         assert any("一" <= character <= "鿿" for character in check.zh)
 
 
-def test_an_export_needs_no_marks_or_secrets(folder: Path) -> None:
+def test_an_export_that_discloses_no_payloads_passes_without_check_5(tmp_path: Path) -> None:
+    _export(tmp_path, disclose=False)
+    report = verify_export(tmp_path, PINNED, _note(ENTRIES))
+    assert (report.passed, _not_made(report)) == (True, ["PAYLOADS"])
+
+
+def test_a_ledger_without_marks_needs_no_files_of_marks_and_keys(tmp_path: Path) -> None:
+    entries = ENTRIES[:MARK_INDEX]
+    write_export(tmp_path, [entry.body for entry in entries], _note(entries))
     for name in (export.KEYS, export.MARKS, export.SECRETS):
-        (folder / name).unlink()
-    assert verify_export(folder, PINNED).passed
+        (tmp_path / name).unlink()
+    assert verify_export(tmp_path, PINNED).passed
 
 
 def test_an_empty_ledger_passes(tmp_path: Path) -> None:
@@ -122,12 +141,86 @@ def test_an_empty_ledger_passes(tmp_path: Path) -> None:
     assert verify_export(tmp_path, PINNED, _note([])).passed
 
 
+def test_without_an_earlier_checkpoint_the_consistency_is_not_made(whole: Path) -> None:
+    report = verify_export(whole, PINNED)
+    assert (report.passed, _not_made(report)) == (True, ["CONSISTENCY"])
+
+
+# What is not in the export
+
+
+def test_what_is_there_and_what_is_erased_is_counted(whole: Path) -> None:
+    marks, payloads = (check.en for check in verify_export(whole, PINNED).checks[3:5])
+    assert marks.startswith("1 of 1 mark entries")
+    assert payloads.startswith("400 of 402 (2 erased: #2, #3) payloads disclosed")
+
+
+def test_a_mark_that_the_exporter_says_is_erased_is_counted_as_erased(tmp_path: Path) -> None:
+    write_export(tmp_path, [entry.body for entry in ENTRIES], _note(ENTRIES))
+    report = verify_export(tmp_path, PINNED)
+    assert report.passed
+    assert report.checks[3].en.startswith("0 of 1 (1 erased: #400) mark entries")
+
+
+@pytest.mark.parametrize("hide", [Path.unlink, lambda file: file.write_bytes(b"")])
+def test_marks_that_are_hidden_fail_the_marks_alone(folder: Path, hide: Callable[[Path], object]) -> None:
+    hide(folder / export.MARKS)
+    report = verify_export(folder, PINNED)
+    assert _failed(report) == ["MARKS"]
+    assert report.checks[3].en.startswith("#400: missing from marks.jsonl")
+
+
+@pytest.mark.parametrize(("kept", "first"), [(range(0), 0), (range(5), 7), (range(1, 400), 0)])
+def test_payloads_that_are_hidden_fail_the_payloads_alone(folder: Path, kept: range, first: int) -> None:
+    lines = (folder / export.SECRETS).read_bytes().splitlines()
+    (folder / export.SECRETS).write_bytes(b"\n".join(lines[number] for number in kept))
+    report = verify_export(folder, PINNED)
+    assert _failed(report) == ["PAYLOADS"]
+    assert report.checks[4].en.startswith(f"#{first}: missing from secrets.jsonl")
+
+
+def test_a_mark_called_erased_while_its_payload_is_disclosed_is_found(folder: Path) -> None:
+    (folder / export.MARKS).unlink()
+    (folder / export.MANIFEST).write_bytes(json.encode(export.Manifest(0, 400, (*ERASED, MARK_INDEX))))
+    assert _failed(verify_export(folder, PINNED)) == ["PAYLOADS"]
+
+
+def test_a_manifest_with_another_count_fails_the_payloads(folder: Path) -> None:
+    (folder / export.MANIFEST).write_bytes(json.encode(export.Manifest(1, 399, ERASED)))
+    assert _failed(verify_export(folder, PINNED)) == ["PAYLOADS"]
+
+
+def test_an_export_without_its_manifest_fails_the_marks_and_payloads(folder: Path) -> None:
+    (folder / export.MANIFEST).unlink()
+    assert _failed(verify_export(folder, PINNED)) == ["MARKS", "PAYLOADS"]
+
+
+def test_marks_and_payloads_beyond_the_checkpoint_are_not_exported(tmp_path: Path) -> None:
+    _export(tmp_path, up_to=10)
+    report = verify_export(tmp_path, PINNED)
+    assert (report.passed, report.checks[3].examined, report.checks[4].examined) == (True, 0, 8)
+
+
 # The five tamperings
 
 
 def test_an_entry_with_a_flipped_byte_fails_the_replay(folder: Path) -> None:
     _flip(folder / "tile/entries/000", 5000)
-    assert _failed(verify_export(folder, PINNED))[0] == "REPLAY"
+    report = verify_export(folder, PINNED)
+    assert (_failed(report), _not_made(report)) == (
+        ["REPLAY"],
+        ["CONSISTENCY", "MARKS", "PAYLOADS", "BINDINGS"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "place"),
+    [(0, "0 of tile/entries/000"), (37, "37 of tile/entries/000"), (293, "37 of tile/entries/001.p/146")],
+)
+def test_the_first_entry_that_does_not_fit_its_tile_is_named(folder: Path, index: int, place: str) -> None:
+    bundle = folder / place.rpartition(" ")[2]
+    bundle.write_bytes(bundle.read_bytes().replace(ENTRIES[index].body, b"x" + ENTRIES[index].body[1:]))
+    assert verify_export(folder, PINNED).checks[1].en == f"#{index}: entry {place} does not fit its tile"
 
 
 def test_an_entry_removed_from_the_end_fails_the_replay(folder: Path) -> None:
@@ -144,7 +237,7 @@ def test_a_root_rewritten_and_signed_by_an_unknown_key_fails_the_note(folder: Pa
 
 
 def test_an_altered_payload_fails_the_payloads_alone(folder: Path) -> None:
-    _replace_lines(folder / export.SECRETS, lambda line: line | {"payload": "e30="}, 1)
+    _replace_lines(folder / export.SECRETS, lambda line: line | {"payload": "e30="}, 2)
     report = verify_export(folder, PINNED)
     assert _failed(report) == ["PAYLOADS"]
     assert report.checks[4].en.startswith("#4: ")
@@ -172,9 +265,18 @@ def test_a_rewritten_history_signed_by_the_log_itself_fails_the_consistency_alon
     assert _failed(verify_export(_export(tmp_path), PINNED, earlier)) == ["CONSISTENCY"]
 
 
-def test_a_ledger_set_back_fails_the_consistency(tmp_path: Path) -> None:
-    report = verify_export(_export(tmp_path), PINNED, _note([*ENTRIES, _seal("view")]))
+def test_an_export_older_than_the_kept_checkpoint_fails_without_a_charge_of_rewriting(whole: Path) -> None:
+    report = verify_export(whole, PINNED, _note([*ENTRIES, _seal("view")]))
     assert _failed(report) == ["CONSISTENCY"]
+    assert "the export is older than your checkpoint: 402 entries, not 403" in report.checks[2].en
+    assert "改写" not in report.checks[2].zh
+
+
+def test_an_earlier_note_that_no_pinned_key_signed_is_no_charge_of_rewriting(whole: Path) -> None:
+    other = note.sign(Checkpoint(ORIGIN, 402, bytes(32)).to_text(), ORIGIN, [fixed_ed25519("cq", "log", "x")])
+    report = verify_export(whole, PINNED, other)
+    assert _failed(report) == ["CONSISTENCY"]
+    assert "改写" not in report.checks[2].zh
 
 
 def test_an_earlier_note_of_another_log_fails_the_consistency(whole: Path) -> None:
@@ -254,24 +356,34 @@ BAD_BYTES = [b"", b"\n", b"\xff\xfe", b"null", b"[1]", b'{"index":0}', b"[" * 50
 
 @pytest.mark.parametrize("content", BAD_BYTES)
 @pytest.mark.parametrize(
-    "name", ["checkpoint", "keys.json", "marks.jsonl", "secrets.jsonl", "tile/0/000", "tile/entries/000"]
+    "name",
+    [
+        "checkpoint",
+        "keys.json",
+        "marks.jsonl",
+        "secrets.jsonl",
+        "manifest.json",
+        "tile/0/000",
+        "tile/entries/000",
+    ],
 )
 def test_no_content_of_a_file_makes_an_audit_raise(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     assert len(verify_export(folder, PINNED).checks) == 6
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "keys.json", "marks.jsonl", "secrets.jsonl", "tile/0/000"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint", "keys.json", "marks.jsonl", "secrets.jsonl", "manifest.json", "tile/0/000"]
+)
 def test_a_folder_in_place_of_a_file_is_a_failed_check(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (folder / name).mkdir()
     assert not verify_export(folder, PINNED).passed
 
 
-def test_an_absent_export_fails_from_the_first_check_on(tmp_path: Path) -> None:
-    assert (
-        len(_failed(verify_export(tmp_path / "nothing", PINNED))) == 6 - 1
-    )  # no earlier note to compare with
+def test_an_absent_export_fails_the_first_check_and_no_other_is_made(tmp_path: Path) -> None:
+    report = verify_export(tmp_path / "nothing", PINNED)
+    assert (report.passed, _failed(report), len(_not_made(report))) == (False, ["NOTE"], 5)
 
 
 def test_a_malformed_pinned_key_fails_the_note(whole: Path) -> None:

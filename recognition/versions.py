@@ -1,0 +1,69 @@
+"""Which version of a result counts.
+
+Versions of one result share institution and version key. A retraction stands above a correction, a correction
+above a final report, that above a preliminary one, whatever times they carry (FHIR R4 observation-status: a
+corrected report does not become final again); within one rank the later report counts. Where two different
+versions stand level, because their times are equal or missing, none of them can be relied on.
+
+The window of a corrected result runs from its first report: a correction does not make an examination newer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from recognition.facts import digest
+from recognition.model import Result
+
+_RANK = {
+    "preliminary": 0,
+    "final": 1,
+    "amended": 2,
+    "corrected": 2,
+    "cancelled": 3,
+    "entered-in-error": 3,
+}
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Version(Struct, frozen=True):
+    """How a result stands among its versions: what superseded it, whether that is undecided, first report."""
+
+    superseded_by: Result | None
+    undecided: bool
+    first_reported: datetime | None
+
+
+def versions(results: Sequence[Result]) -> list[Version]:
+    """The standing of every result, in the order of the results; it does not depend on that order."""
+    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[_key(result)].append(result)
+    standing = {key: _Group(group) for key, group in groups.items()}
+    return [standing[_key(result)].standing(result) for result in results]
+
+
+class _Group:
+    """All versions of one result."""
+
+    def __init__(self, members: list[Result]) -> None:
+        self._first = min((r.reported for r in members if r.reported), default=None)
+        self._best = max(_order(r) for r in members)
+        self._leading = [r for r in members if _order(r) == self._best]
+        self._undecided = len(self._leading) > 1 and len({digest(r) for r in self._leading}) > 1
+
+    def standing(self, result: Result) -> Version:
+        above = None if _order(result) == self._best else self._leading[0]
+        return Version(above, self._undecided, self._first)
+
+
+def _key(result: Result) -> tuple[str, str]:
+    return result.institution, result.version_key
+
+
+def _order(result: Result) -> tuple[int, datetime]:
+    return _RANK[result.status], result.reported or _NEVER
