@@ -156,8 +156,9 @@ class Reader:
         places = [f"DiagnosticReport/{report.id}"] if report else []
         if study and (not report or len(report.imaging_study) > 1):
             places.append(f"ImagingStudy/{study.id}")
-        number = report.number(institution or self._institution) if report and not study else ""
-        place = f"ImagingStudy/{study.id}" if study else places[0]
+        number = report.number(institution or self._institution) if report else ""
+        # Two reports on one study (chest and abdomen) are two results; a corrected one keeps its number.
+        named = (first.item or canonical(first.name).canonical) if uid else f"{self._node}/{places[0]}"
         unheard = study is None and report is not None and bool(report.imaging_study)
         return Result(
             id="/".join([self._node, *places]),
@@ -170,7 +171,7 @@ class Reader:
             status=status,
             performed=performed,
             reported=reported,
-            version_key=f"img|{uid or number or f'{self._node}/{place}'}",
+            version_key=f"img|{uid}|{number or named}",
             study_uid=uid,
             images=Images(None, study.number_of_instances) if study else Images(None if unheard else 0),
             printed_mark=(report.printed_mark() if report else "") or mark_on_name(first),

@@ -1,9 +1,10 @@
 """The facts of a result that a mark is bound to, and their digest.
 
 What is recognised is the value or the images, not the document around them (Art. 2 of the 2022 rules), so
-the digest covers the facts as the hospital wrote them and nothing that a server may change on the way:
-not the bytes of one FHIR server's answer, not our own reading of the name. A hospital can recompute it from
-a printed report. The form is RFC 8785: every value is a string, every key ASCII, keys in order.
+the digest covers the facts as the hospital wrote them and nothing that a server may change on the way: not
+the bytes of one FHIR server's answer, not our own reading of the name. ``record`` says which record of the
+hospital holds them (type and id, or study), so that no two persons' results share a digest.
+The form is RFC 8785: every value is a string, every key ASCII, keys in order.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def facts(result: Result) -> bytes:
             "kind": result.kind,
             "name": result.local_name,
             "performed": _instant(result.performed),
+            "record": result.source,
             "reported": _instant(result.reported),
             "specimen": result.specimen,
             "status": result.status,
@@ -33,7 +35,6 @@ def facts(result: Result) -> bytes:
             "unit": result.unit,
             "v": "1",
             "value": result.value,
-            "version": result.version_key,
         }
     )
 

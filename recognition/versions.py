@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from recognition.facts import digest
 from recognition.model import Result
 
 _RANK = {
@@ -54,7 +53,7 @@ class _Group:
         self._first = min((r.reported for r in members if r.reported), default=None)
         self._best = max(_order(r) for r in members)
         self._leading = [r for r in members if _order(r) == self._best]
-        self._undecided = len(self._leading) > 1 and len({digest(r) for r in self._leading}) > 1
+        self._undecided = len({_content(r) for r in self._leading}) > 1
 
     def standing(self, result: Result) -> Version:
         above = None if _order(result) == self._best else self._leading[0]
@@ -63,6 +62,11 @@ class _Group:
 
 def _key(result: Result) -> tuple[str, str]:
     return result.institution, result.version_key
+
+
+def _content(result: Result) -> tuple[object, ...]:
+    """What two tellings of one version agree on, whichever record they were read from."""
+    return result.value, result.unit, result.specimen, result.performed, result.study_uid, result.status
 
 
 def _order(result: Result) -> tuple[int, datetime]:

@@ -373,17 +373,22 @@ def test_a_report_that_adds_a_study_is_a_version_for_the_first_study() -> None:
     both = [{"reference": "ImagingStudy/s1"}, {"reference": "ImagingStudy/s2"}]
     corrected = report("d2", status="corrected", imagingStudy=both)
     keys = {imaging(study(), report()).version_key, imaging(study(), corrected).version_key}
-    assert keys == {"img|2.25.1"}
+    assert keys == {"img|2.25.1|urn:lianren:report:EX-CQ-01|ct/1"}
+
+
+def test_two_reports_on_one_study_are_two_results() -> None:
+    other = [{"system": "urn:lianren:report:EX-CQ-01", "value": "ct/2"}]
+    assert imaging(study(), report()).version_key != imaging(study(), report(identifier=other)).version_key
 
 
 def test_a_report_without_a_study_is_known_by_its_number() -> None:
     alone = imaging(None, report(imagingStudy=[]))
-    assert alone.version_key == "img|urn:lianren:report:EX-CQ-01|ct/1"
+    assert alone.version_key == "img||urn:lianren:report:EX-CQ-01|ct/1"
 
 
 def test_a_report_with_neither_study_nor_number_is_known_at_its_node() -> None:
     alone = imaging(None, report(imagingStudy=[], identifier=[]))
-    assert alone.version_key == "img|cq-his/DiagnosticReport/d1"
+    assert alone.version_key == "img||cq-his/DiagnosticReport/d1"
 
 
 def test_a_study_that_does_not_count_its_images_leaves_the_number_open() -> None:

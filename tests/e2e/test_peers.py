@@ -106,7 +106,7 @@ def _prepared(
     home = folder / owner
     home.mkdir()
     (home / "token").write_text(TOKENS["peer"])
-    peer = {"id": f"gw-{other}", "kind": "gateway", "url": urls[other], "timeout_ms": 7000}
+    peer = {"id": f"gw-{other}", "kind": "gateway", "url": urls[other], "owner": other, "timeout_ms": 7000}
     pins = [{"owner": other, "url": urls[other], "keys_file": folder / f"{other}-roots.json"}]
     nodes = [*nodes, {**peer, "token_file": home / "token"}]
     settings = settings_for(home, TOKENS, nodes, owner, pins=pins)
