@@ -24,7 +24,10 @@ def ask(gateway: str, token: str, body: Mapping[str, object], *, seconds: float 
         response = httpx.post(
             f"{gateway.rstrip('/')}/api/v1/checks",
             content=msgspec.json.encode(body),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+            headers={
+                "Content-Type": "application/json",
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
             timeout=seconds,
             trust_env=False,
         )
