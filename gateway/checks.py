@@ -55,9 +55,11 @@ RESERVE_MS = 60
 
 _UNNAMED: dict[str, tuple[str, str]] = {
     "unknown": ("目录中没有此名称，请核对或改选项目", "no item has this name; check it or send a code"),
+    "ambiguous": ("此名称可指不同项目，请改选项目", "the name may mean different items; send a code"),
+    "scale_unsaid": ("此名称须注明定量或定性", "the name needs to say whether it is quantitative"),
     "specimen_unsaid": ("此名称须同时注明标本", "the name needs its specimen beside it"),
     "no_modality": ("此名称须同时注明检查类型", "the name needs its modality beside it"),
-    "conflict": ("名称与随附的检查类型或标本不一致", "the name contradicts the fields beside it"),
+    "conflict": ("名称与随附的检查类型、标本或标识不一致", "the name contradicts what is beside it"),
     "lost_character": ("名称中有丢失的字符，请检查字符集", "a character of the name was lost on the way"),
     "empty": ("没有填写名称", "there is no name"),
 }  # fmt: skip

@@ -2,6 +2,11 @@
 
 Two units are the same only when they are one notation of one unit; nothing is converted here. ``IU/L`` and
 ``U/L`` differ: an item for which a laboratory may write either lists both.
+
+Case is kept, because it tells m from M and g from G: ``mIU/mL`` is a thousand-millionth of ``MIU/mL``, and
+``G/L`` is 10^9/L. Only where no other unit could be meant is a letter's case free: in litre, mol, U, IU, Eq,
+Pa, mmHg and S/CO, and in the prefixes k, d, f and u (micro), whose other case is no prefix (UCUM, SI brochure
+table 7).
 """
 
 from __future__ import annotations
@@ -10,18 +15,33 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_POWER = re.compile(r"^(?:[×X*]?10(?:\^|\*|E)?)(\d{1,2})/")
+_POWER = re.compile(r"^(?:[×xX*]?10(?:\^|\*|[eE])?)(\d{1,2})/")
+_INVERSE = re.compile(r"\.([A-Za-z]+)\^?[-\u2212]1$")
+_ATOM = re.compile(r"([munpfdkMGUFDK]?)(l|mol|iu|u|eq|pa)(feu|ddu)?", re.IGNORECASE)
+_NAMES = {"l": "L", "mol": "mol", "iu": "IU", "u": "U", "eq": "Eq", "pa": "Pa"}
+_FREE_PREFIX = {"K": "k", "D": "d", "F": "f", "U": "u"}
+_WHOLE = {"mmhg": "mmHg", "s/co": "S/CO"}
 
 
 @lru_cache(maxsize=4096)
 def canonical_unit(unit: str) -> str:
-    """One form for ``×10⁹/L``, ``10^9/L`` and ``10*9/L``; for ``μ``, ``µ`` and ``u``; and so on."""
+    """One form for ``×10⁹/L``, ``10^9/L`` and ``10*9/L``; for ``μ``, ``µ`` and ``u``; for ``l`` and ``L``."""
     text = unicodedata.normalize("NFKC", unit)
-    text = "".join(text.split()).replace("μ", "u").replace("·", ".").upper()
-    text = text.replace("L^-1", "L").replace("(", "").replace(")", "")
-    return _POWER.sub(r"10^\1/", text)
+    text = "".join(text.split()).replace("μ", "u").replace("·", ".").replace("(", "").replace(")", "")
+    if whole := _WHOLE.get(text.lower()):
+        return whole
+    text = _POWER.sub(r"10^\1/", _INVERSE.sub(r"/\1", text))
+    return "".join(_atom(part) for part in re.split(r"([/.])", text))
 
 
 def same_unit(one: str, other: str) -> bool:
     """Whether two notations mean one unit; no conversion, an empty unit equals only an empty unit."""
     return canonical_unit(one) == canonical_unit(other)
+
+
+def _atom(text: str) -> str:
+    found = _ATOM.fullmatch(text)
+    if found is None:
+        return text
+    prefix, name, kind = found.groups(default="")
+    return _FREE_PREFIX.get(prefix, prefix) + _NAMES[name.lower()] + kind.upper()

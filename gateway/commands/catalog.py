@@ -90,7 +90,9 @@ def _counts(catalogue: Catalogue) -> str:
 def _show_item(catalogue: Catalogue, wanted: str, *, as_json: bool) -> None:
     from mapping import LocalName, Normaliser
 
-    code = wanted if wanted in catalogue.items else Normaliser(catalogue).read(LocalName(name=wanted)).item
+    named = {item.name: item.code for item in catalogue.items.values()}
+    code = wanted if wanted in catalogue.items else named.get(wanted)
+    code = code or Normaliser(catalogue).read(LocalName(name=wanted)).item
     if code is None:
         raise Stop(f"{catalogue.version} has no item with the code or name {wanted!r}", status=1)
     item = catalogue.item(code)
