@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from catalog import LEVELS, Catalogue, Item, ItemList, Qualification, StandIn, UnknownEntry, Window
 from mapping import printed_range, same_unit
+from recognition.flags import words
 from recognition.model import Check, Mark, Result
 from recognition.versions import Version
 from recognition.window import SHANGHAI, last_moment
@@ -213,7 +214,8 @@ def data_quality(case: Case) -> Iterator[Finding]:
     if units and result.unit and not any(same_unit(result.unit, unit) for unit in units):
         yield "R9.1", f"{result.unit}≠{units[0]}", f"{result.unit}, not {units[0]}"
     if result.flags:
-        yield "R9.2", "、".join(result.flags), ", ".join(result.flags)
+        zh, en = zip(*(words(flag) for flag in result.flags), strict=True)
+        yield "R9.2", "、".join(zh), ", ".join(en)
 
 
 STEPS: tuple[Callable[[Case], Iterable[Finding]], ...] = (

@@ -24,6 +24,7 @@ from gateway.faces.common import routing_failure
 from gateway.log import EVENTS
 from gateway.metrics import Metrics
 from gateway.settings import ClientSettings, NodeSettings, PinSettings, Settings
+from recognition.flags import FLAGS
 from tests.docs.pages import PAGES, ROOT, name_of, table
 
 OPERATOR, STEWARD, ERRORS, HIS = (
@@ -183,3 +184,16 @@ def _commands(words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     told = CliRunner().invoke(app, [*words, "--help"]).output
     names = re.findall(r"^  ([a-z]+) ", told.partition("\nCommands:\n")[2], re.MULTILINE)
     return [path for name in names for path in _commands((*words, name))] or [words]
+
+
+def test_every_flag_is_documented_in_its_words() -> None:
+    assert table(STEWARD, "## Flags") == [(flag, zh, en) for flag, (zh, en) in FLAGS.items()]
+
+
+def test_every_flag_that_is_set_has_words() -> None:
+    rooms = [path for room in ("adapters", "gateway", "quality") for path in (ROOT / room).rglob("*.py")]
+    dimension = "timeliness|consistency|completeness|accuracy|continuity|performed|reported"
+    found = re.compile(rf'"((?:{dimension}):[a-z-]+)"')
+    assert {
+        flag for path in rooms for flag in found.findall(path.read_text(encoding="utf-8"))
+    } <= FLAGS.keys()
