@@ -1,7 +1,7 @@
 """The flags a record may carry, in words.
 
-A flag is ``<dimension>:<finding>``, set by whoever read the record; a result with one is looked at, not relied
-on (step 9).
+A flag is ``<dimension>:<finding>``, set by whoever read the record; a result with one is looked at, and not
+relied on (step 9).
 """
 
 from __future__ import annotations
