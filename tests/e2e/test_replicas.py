@@ -1,0 +1,84 @@
+"""Two replicas of one gateway over a real PostgreSQL and a real Redis, as in production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from gateway.demo.peers import Peer, postgres, redis
+from tests.gateway.live import NODE, OWN, Live, ask, body, gateway_with, source_of, started
+from tests.peers import needed
+
+pytestmark = pytest.mark.slow
+
+Stores = tuple[Peer, Peer]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    folder = tmp_path_factory.mktemp("stores")
+    with needed(), ExitStack() as stack:
+        yield stack.enter_context(postgres(folder)), stack.enter_context(redis(folder))
+
+
+@pytest.fixture(scope="module")
+def replicas(
+    stores: Stores, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    folder = tmp_path_factory.mktemp("gateway")
+    database, cache = stores
+    with ExitStack() as stack:
+        url, _ = stack.enter_context(source_of(folder))
+        node = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}
+        one: Live = stack.enter_context(gateway_with(folder, [node], store=database.url, redis=cache.url))
+        other = stack.enter_context(started(one.settings, one.tokens))
+        yield one.client(), other.client()
+
+
+def test_an_answer_of_one_replica_is_repeated_by_the_other(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    asked = body()
+    assert ask(replicas[0], asked) == ask(replicas[1], asked)
+
+
+def test_a_mark_issued_by_one_replica_is_used_by_the_other(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    marks = [{v.mark.id for v in ask(client, body()).verdicts if v.mark} for client in replicas]
+    assert marks[0] == marks[1] != set()
+
+
+def test_one_request_id_at_both_replicas_at_once_has_one_answer(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    asked = body()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda client: ask(client, asked), replicas)
+    assert first == second
+
+
+def test_many_checks_at_both_replicas_leave_a_ledger_without_gaps(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: ask(replicas[n % 2], body()), range(24)))
+    indexes = [answer.ledger.index for answer in answers]
+    assert len(set(indexes)) == 24
+    size = int(replicas[0].get("/ledger/checkpoint").text.splitlines()[1])
+    proof = replicas[1].get("/ledger/proof", params={"index": max(indexes), "size": size})
+    assert proof.status_code == 200
+
+
+def test_without_its_database_a_gateway_is_not_ready_and_answers_nothing(
+    stores: Stores, replicas: tuple[httpx.Client, httpx.Client]
+) -> None:
+    stores[0].stop()
+    assert replicas[0].get("/health/ready").status_code == 503
+    refused = replicas[0].post("/api/v1/checks", json=body())
+    assert (refused.status_code, refused.json()["fault"]) == (503, "gateway")
+    assert "127.0.0.1" not in refused.text
