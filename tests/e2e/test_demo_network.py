@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from typing import cast
 
 import httpx
 import msgspec
 import pytest
 
 from gateway.demo.network import Network
+from gateway.demo.peers import lianren
 from gateway.demo.people import BY_KEY
 from gateway.demo.questions import ask_trap
 from gateway.demo.traps import TRAPS, Trap
@@ -63,18 +66,36 @@ def ask_again(network: Network, person: str, planned: dict[str, str]) -> CheckAn
     return msgspec.json.decode(response.content, type=CheckAnswer)
 
 
-def test_a_node_that_is_killed_is_named_and_the_others_still_answer(network: Network) -> None:
-    """Last of this file: the network has one node less afterwards."""
-    network.nodes["cq-his"].stop()
-    answer = ask_again(network, "ding", {"name": "白蛋白", "kind": "lab"})
+@pytest.fixture
+def without_cq_his(network: Network) -> Iterator[Network]:
+    """The network while the system of 重庆示例第一医院 is gone; it is back afterwards, with its records."""
+    gone = network.nodes["cq-his"]
+    words = [str(word) for word in cast("list[str]", gone.process.args)]
+    gone.stop()
+    yield network
+    words = words[words.index("gateway.cli") + 1 :]
+    network.nodes["cq-his"] = lianren(
+        gone.log.parent, words, gone.url, f"{gone.url}/metadata", name=gone.name
+    )
+
+
+def test_a_node_that_is_killed_is_named_and_the_others_still_answer(without_cq_his: Network) -> None:
+    answer = ask_again(without_cq_his, "ding", {"name": "白蛋白", "kind": "lab"})
     states = {node.node: node for node in answer.nodes}
     assert states["cq-his"].state in ("unreachable", "late")
     assert states["cq-his"].fault == "node"
     assert states["hb-lis"].state == "answered"
     assert [verdict.result.node for verdict in answer.verdicts] == ["hb-lis"]
     assert not answer.complete
-    image = ask_again(network, "jia", {"name": "胸部CT平扫", "kind": "imaging"})
+
+
+def test_an_archive_whose_patients_nobody_knows_any_more_says_so(without_cq_his: Network) -> None:
+    image = ask_again(without_cq_his, "jia", {"name": "胸部CT平扫", "kind": "imaging"})
     archive = next(node for node in image.nodes if node.node == "cq-pacs")
     assert archive.state not in ("answered", "empty")  # it is found by the numbers that cq-his knows
     assert archive.detail
     assert not image.complete
+
+
+def test_a_node_that_came_back_is_heard_again(network: Network) -> None:
+    assert ask_again(network, "jia", {"name": "胸部CT平扫", "kind": "imaging"}).complete
