@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from gateway.checks import Checks
 from gateway.errors import TABLE
-from gateway.faces import cds, fhir, ledger, operations, peer, rest
+from gateway.faces import cds, docs, fhir, ledger, operations, peer, rest
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
 from gateway.log import Log
@@ -62,9 +62,10 @@ def describe_app(lifespan: object = None) -> FastAPI:
         version=VERSION,
         summary="检查检验结果互认 gateway: ask before ordering again",
         lifespan=lifespan,  # type: ignore[arg-type]
+        docs_url=None,
         redoc_url=None,
     )
-    for face in (rest, peer, fhir, cds, ledger, operations):
+    for face in (rest, peer, fhir, cds, ledger, operations, docs):
         app.include_router(face.router)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
