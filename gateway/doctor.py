@@ -10,7 +10,7 @@ from msgspec import Struct
 from adapters import AdapterError
 from catalog import CatalogueError
 from gateway.errors import SettingsError
-from gateway.keeper import read_pins
+from gateway.keeper import read_roots
 from gateway.keyring import open_keys
 from gateway.settings import Settings
 from gateway.wiring import build_nodes, load_rules, open_store
@@ -104,7 +104,7 @@ def _pins(settings: Settings) -> list[Finding]:
     findings = []
     for pin in settings.pins:
         try:
-            keys = read_pins(pin)
+            keys = read_roots(pin.keys_file, pin.owner)
         except SettingsError as wrong:
             findings.append(Finding(f"pin {pin.owner}", False, str(wrong)))
         else:

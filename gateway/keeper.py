@@ -50,13 +50,6 @@ def roots_of(keys: KeyStore, owner: str) -> tuple[PublicKey, ...]:
     return tuple(key for key in keys.list() if key.owner == owner and key.purpose == "root")
 
 
-def read_pins(pin: PinSettings) -> tuple[PublicKey, ...]:
-    """Raises:
-    SettingsError: the file is missing or holds no root keys of that owner.
-    """
-    return read_roots(pin.keys_file, pin.owner)
-
-
 def read_roots(file: Path, owner: str) -> tuple[PublicKey, ...]:
     """Root keys as ``lianren keys show --root`` printed them.
 
@@ -83,7 +76,7 @@ class TrustKeeper:
         self._keys = keys
         self._log = log
         self._lines = {pin.owner: Line(pin.url) for pin in pins}
-        roots = [root for pin in pins for root in read_pins(pin)]
+        roots = [root for pin in pins for root in read_roots(pin.keys_file, pin.owner)]
         own_roots = roots_of(keys, owner)
         self.envelope = own_key_list(keys, owner, now)
         own = read_key_list(self.envelope, own_roots)
