@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from adapters import Answer, Fault, Node, Question, Report, State, join_images
+from adapters import Answer, Fault, Node, Question, Report, State, elapsed_ms, join_images
 from recognition import Result
 
 
@@ -47,11 +47,6 @@ class Broker:
         self._nodes = tuple(nodes)
         self._observe = observe
 
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The nodes, in the order of the settings."""
-        return self._nodes
-
     async def gather(self, question: Question) -> Gathered:
         """Ask every node at once; back within ``question.budget``. A node that is not is reported ``late``.
 
@@ -63,7 +58,7 @@ class Broker:
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=question.budget)
-            took = round((time.monotonic() - started) * 1000)
+            took = elapsed_ms(started)
             answers = tuple(_said(node, task, took) for node, task in zip(asked, tasks, strict=True))
         finally:
             for task in tasks:

@@ -17,7 +17,6 @@ import asyncio
 import hashlib
 import time
 import uuid
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -72,13 +71,18 @@ class KeptCheck(Struct, frozen=True):
     body_digest: str
     answer: CheckAnswer
 
+    def at(self, index: int) -> KeptCheck:
+        """The same with the place of its verdict in the ledger, which is known only once it is written."""
+        ledger = msgspec.structs.replace(self.answer.ledger, index=index)
+        return msgspec.structs.replace(self, answer=msgspec.structs.replace(self.answer, ledger=ledger))
+
 
 class Checks:
     """Answers checks, and finds earlier answers again."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[KeptCheck | None]] = {}
 
     async def ask(self, request: CheckRequest, client: Client, face: str) -> CheckAnswer:
         """Answer a check, or answer it again.
@@ -92,8 +96,7 @@ class Checks:
         client.require("his")
         started = time.monotonic()
         person = read_person(request.patient)
-        owner = self._gateway.settings.owner
-        pseudonym = self._gateway.pseudonymiser.for_recipient(person.type, person.text, owner)
+        pseudonym = self._gateway.pseudonym(person)
         # What is kept of the body must not let anybody try person's numbers against it.
         told_apart = msgspec.structs.replace(request, patient=PersonIn(person.type, pseudonym))
         body_digest = hashlib.sha256(msgspec.json.encode(told_apart)).hexdigest()
@@ -104,8 +107,7 @@ class Checks:
                 task = asyncio.create_task(self._ask(request, client, person, pseudonym, key, body_digest))
                 task.add_done_callback(lambda _: self._running.pop(key, None))
                 self._running[key] = task
-            await asyncio.shield(self._running[key])
-            kept = await self._kept(key)
+            kept = await asyncio.shield(self._running[key]) or await self._kept(key)
         if kept is None or kept.body_digest != body_digest:
             raise RequestIdReused(
                 "this request id was used before with another body; a new question needs a new id",
@@ -134,8 +136,7 @@ class Checks:
     async def _read(self, document: Document) -> KeptCheck:
         kept = msgspec.json.decode(document.body, type=KeptCheck)
         index = await self._gateway.store.index_of(kept.answer.ledger.entry)
-        ledger = msgspec.structs.replace(kept.answer.ledger, index=-1 if index is None else index)
-        return msgspec.structs.replace(kept, answer=msgspec.structs.replace(kept.answer, ledger=ledger))
+        return kept.at(-1 if index is None else index)
 
     async def _ask(
         self,
@@ -145,7 +146,8 @@ class Checks:
         pseudonym: str,
         key: str,
         body_digest: str,
-    ) -> None:
+    ) -> KeptCheck | None:
+        """The new answer, written down; None where another replica answered this request id meanwhile."""
         gateway, rules = self._gateway, self._gateway.rules
         now = datetime.now(UTC)
         # 1
@@ -158,9 +160,7 @@ class Checks:
         planned, places, unnamed = _name(request, rules)
         check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
         check_id = uuid.uuid4().hex
-        evidence = Evidence(
-            owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
-        )
+        evidence = Evidence.of(gateway, client.id, now)
         codes = [code for entry in planned for code in entry.items]
         evidence.question(
             {
@@ -198,8 +198,11 @@ class Checks:
             *found.documents,
             Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
         ]
-        with suppress(KeyTaken):  # another replica answered this request id meanwhile: its answer stands
-            await keep(gateway.sequencer, evidence.entries, documents)
+        try:
+            receipt = await keep(gateway.sequencer, evidence.entries, documents)
+        except KeyTaken:
+            return None
+        return kept.at(receipt.indexes[-1])  # the verdict is the last entry
 
     def _observe(
         self, answer: CheckAnswer, client: Client, face: str, took_ms: int, *, replayed: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -11,9 +10,9 @@ from adapters import AdapterError
 from catalog import CatalogueError
 from gateway.errors import SettingsError
 from gateway.keeper import read_roots
-from gateway.keyring import open_keys
+from gateway.keyring import NEEDED, open_keys
 from gateway.settings import Settings
-from gateway.wiring import build_nodes, load_rules, open_store
+from gateway.wiring import check_fit, load_rules, open_store, ping_nodes
 from security.errors import TrustError
 
 SOON = timedelta(days=30)
@@ -41,13 +40,10 @@ def _catalogue(settings: Settings) -> Finding:
     except CatalogueError as wrong:
         return Finding("catalogue", False, f"{len(wrong.findings)} faults, first: {wrong.findings[0]}")
     kind = "illustrative" if catalogue.illustrative else "published"
-    if settings.region not in catalogue.regions:
-        return Finding("catalogue", False, f"{catalogue.version} has no region {settings.region}")
-    unknown = [
-        c.id for c in settings.clients if c.institution and c.institution not in catalogue.institutions
-    ]
-    if unknown:
-        return Finding("catalogue", False, f"clients {', '.join(unknown)} speak for institutions it lacks")
+    try:
+        check_fit(settings, catalogue)
+    except SettingsError as wrong:
+        return Finding("catalogue", False, str(wrong))
     return Finding("catalogue", True, f"{catalogue.version} ({kind}), {len(catalogue.items)} items")
 
 
@@ -61,13 +57,9 @@ def _keys(settings: Settings) -> list[Finding]:
         return [Finding("keys", False, str(wrong))]
     now = datetime.now(UTC)
     findings = []
-    for purpose, algorithm in (
-        ("root", "Ed25519"),
-        ("root", "SM2"),
-        ("log", "Ed25519"),
-        ("log", "SM2"),
-        ("mark", settings.mark_algorithm),
-    ):
+    for purpose, algorithm in NEEDED:
+        if purpose == "mark" and algorithm != settings.mark_algorithm:
+            continue
         ends = [
             key.not_after
             for key in keys
@@ -113,13 +105,10 @@ def _pins(settings: Settings) -> list[Finding]:
 
 
 async def _nodes(settings: Settings) -> list[Finding]:
-    rules = load_rules(settings.catalogue)
     try:
-        nodes = build_nodes(settings.nodes, lambda: rules.normaliser)
+        reports = await ping_nodes(settings)
     except SettingsError as wrong:
         return [Finding("nodes", False, str(wrong))]
-    reports = await asyncio.gather(*(node.ping() for node in nodes))
-    await asyncio.gather(*(node.aclose() for node in nodes))
     return [
         Finding(
             f"node {report.node}",

@@ -17,6 +17,7 @@ from adapters import Answer, KeyTaken, StoreUnavailable
 from adapters.sequencer import Receipt, Sequencer
 from adapters.store import Document
 from gateway.errors import EvidenceUnavailable
+from gateway.wiring import Gateway
 from recognition import digest
 from security.digests import HashName
 from security.ledger import EntryType, Sealed, seal
@@ -45,6 +46,13 @@ class Evidence:
         self._hash = hash_name
         self._binds = binds
         self.entries: list[Sealed] = []
+
+    @classmethod
+    def of(cls, gateway: Gateway, asker: str, now: datetime, *, binds: str = "") -> Evidence:
+        """The evidence of an exchange of this gateway."""
+        return cls(
+            owner=gateway.settings.owner, asker=asker, now=now, hash_name=gateway.hash_name, binds=binds
+        )
 
     def question(self, payload: Mapping[str, object]) -> None:
         """What was asked; everything that follows binds to it."""

@@ -74,11 +74,16 @@ async def write(store: Store, keys: KeyStore, settings: Settings, folder: Path, 
         marks=marks,
         secrets=secrets,
     )
+    pins = msgspec.json.encode(pins_of(keys, settings))
+    (folder / "pinned.json").write_bytes(msgspec.json.format(pins))
+    return len(entries)
+
+
+def pins_of(keys: KeyStore, settings: Settings) -> Pinned:
+    """What an auditor pins of this gateway: the keys of its log, and its roots."""
     origin = origin_of(settings)
     logs = tuple(NoteVerifier.of(origin, key).to_text() for key in keys.list() if key.purpose == "log")
-    pins = Pinned(logs=logs, roots=roots_of(keys, settings.owner))
-    (folder / "pinned.json").write_bytes(msgspec.json.format(msgspec.json.encode(pins)))
-    return len(entries)
+    return Pinned(logs=logs, roots=roots_of(keys, settings.owner))
 
 
 async def prove(settings: Settings, index: int) -> Proof:

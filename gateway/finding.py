@@ -1,4 +1,4 @@
-"""Steps 3 to 6 of one question, the same for a hospital's check and for another gateway's question:
+"""Steps 3 to 5 of one question, the same for a hospital's check and for another gateway's question:
 ask the nodes, flag what is wrong with a record, mark the results, and write down what came back."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
     """Ask every node and prepare the results for a decision; ``evidence`` gets the answers and new marks.
 
     Raises:
-        EvidenceUnavailable: issued marks cannot be looked up.
+        StoreUnavailable: issued marks cannot be looked up.
     """
     gathered = await gateway.broker.gather(question)
     for answer in gathered.answers:

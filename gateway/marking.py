@@ -22,7 +22,7 @@ from adapters import Cache
 from adapters.store import Document, Store
 from catalog import Catalogue, Item
 from mapping import printed_range
-from recognition import SHANGHAI, Mark, MarkState, Result, digest
+from recognition import Mark, MarkState, Result, day_of, digest
 from security.errors import MarkRefused
 from security.keys import Signer
 from security.ledger import Sealed
@@ -153,10 +153,9 @@ class Marker:
         return _with_mark(result, claims, result.mark.signed)
 
     def _scope(self, result: Result, region: str, item: Item, catalogue: Catalogue) -> str | None:
-        when = result.performed or result.reported
-        if when is None:
+        day = day_of(result)
+        if day is None:
             return None
-        day = when.astimezone(SHANGHAI).date()
         held = [q.scope for q in catalogue.qualifications_of(result.institution, item) if q.holds(day)]
         if not held:
             return None

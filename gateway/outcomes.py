@@ -58,13 +58,7 @@ class Outcomes:
             if (kept := await gateway.store.find("outcome", key)) is not None:
                 recorded.append(msgspec.json.decode(kept.body, type=OutcomeOut))
                 continue
-            evidence = Evidence(
-                owner=gateway.settings.owner,
-                asker=client.id,
-                now=now,
-                hash_name=gateway.hash_name,
-                binds=answer.ledger.entry,
-            )
+            evidence = Evidence.of(gateway, client.id, now, binds=answer.ledger.entry)
             payload: dict[str, object] = {"id": uuid.uuid4().hex, "check": answer.id}
             payload |= {"counts": counts is True} | msgspec.to_builtins(outcome)
             entries.append(evidence.record("outcome", payload))

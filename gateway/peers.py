@@ -18,7 +18,6 @@ from recognition import digest
 KEPT_BACK = 0.8
 """Share of the asker's budget that the nodes get; the rest is for marking, recording and the way back."""
 
-
 REACH = timedelta(days=3660)
 """How far back another gateway may ask: the longest look-back that a gateway can be set to."""
 
@@ -48,10 +47,8 @@ class Peers:
             raise BadRequest(f"is no institution of catalogue {rules.catalogue.version}", field="receiver")
         if not at - REACH <= asked.since < at:
             raise BadRequest(f"must lie before 'at', by at most {REACH.days} days", field="since")
-        evidence = Evidence(
-            owner=gateway.settings.owner, asker=client.id, now=now, hash_name=gateway.hash_name
-        )
-        pseudonym = gateway.pseudonymiser.for_recipient(person.type, person.text, gateway.settings.owner)
+        evidence = Evidence.of(gateway, client.id, now)
+        pseudonym = gateway.pseudonym(person)
         evidence.question({"check": asked.id, "person": pseudonym, "receiver": asked.receiver})
         question = Question(
             id=asked.id,

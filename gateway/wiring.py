@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from gateway.metrics import Metrics
 from gateway.settings import NodeSettings, Settings
 from mapping import Normaliser
 from security.digests import HashName
+from security.identity import Identifier
 from security.note import hash_of
 from security.pseudonym import Pseudonymiser
 
@@ -52,6 +54,10 @@ class Gateway(Struct, kw_only=True):
     pseudonymiser: Pseudonymiser
     log: Log
     metrics: Metrics
+
+    def pseudonym(self, person: Identifier) -> str:
+        """What stands for a person in this gateway's own records."""
+        return self.pseudonymiser.for_recipient(person.type, person.text, self.settings.owner)
 
 
 def load_rules(folder: Path | None) -> Rules:
@@ -101,14 +107,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         SettingsError, CatalogueError, TrustError, AdapterError: with one line that says what to do.
     """
     rules = load_rules(settings.catalogue)
-    if settings.region not in rules.catalogue.regions:
-        raise SettingsError(f"region: {settings.region!r} is not in catalogue {rules.catalogue.version}")
-    for client in settings.clients:
-        if client.institution and client.institution not in rules.catalogue.institutions:
-            raise SettingsError(
-                f"clients: {client.id}: institution {client.institution!r} is not in catalogue"
-                f" {rules.catalogue.version}"
-            )
+    check_fit(settings, rules.catalogue)
     keys = open_keys(settings)
     origin = origin_of(settings)
     hash_name = hash_of(origin)
@@ -124,6 +123,9 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         stack.push_async_callback(trust.aclose)
         cache = open_cache(settings, log, metrics)
         stack.push_async_callback(cache.close)
+        nodes = build_nodes(settings.nodes, lambda: gateway.rules.normaliser)
+        for node in nodes:
+            stack.push_async_callback(node.aclose)
         gateway = Gateway(
             settings=settings,
             rules=rules,
@@ -131,7 +133,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             hash_name=hash_name,
             store=store,
             sequencer=sequencer,
-            broker=Broker((), _observer(log, metrics)),
+            broker=Broker(nodes, _observer(log, metrics)),
             holdings={
                 node.id: frozenset({node.institution, *node.further_institutions}) for node in settings.nodes
             },
@@ -148,10 +150,6 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             log=log,
             metrics=metrics,
         )
-        nodes = build_nodes(settings.nodes, lambda: gateway.rules.normaliser)
-        for node in nodes:
-            stack.push_async_callback(node.aclose)
-        gateway.broker = Broker(nodes, _observer(log, metrics))
         trust.start()
         head = await store.head()
         metrics.log_size.set(head.size)
@@ -166,6 +164,35 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         )
         yield gateway
     log("stopped", name=settings.name)
+
+
+def check_fit(settings: Settings, catalogue: Catalogue) -> None:
+    """What the settings name must be in the catalogue.
+
+    Raises:
+        SettingsError: naming the setting and what the catalogue lacks.
+    """
+    if settings.region not in catalogue.regions:
+        raise SettingsError(f"region: {settings.region!r} is not in catalogue {catalogue.version}")
+    for client in settings.clients:
+        if client.institution and client.institution not in catalogue.institutions:
+            raise SettingsError(
+                f"clients: {client.id}: institution {client.institution!r} is not in catalogue"
+                f" {catalogue.version}"
+            )
+
+
+async def ping_nodes(settings: Settings) -> list[Report]:
+    """Whether each configured node is there, without a running gateway.
+
+    Raises:
+        SettingsError, CatalogueError: the nodes cannot be built.
+    """
+    rules = load_rules(settings.catalogue)
+    nodes = build_nodes(settings.nodes, lambda: rules.normaliser)
+    reports = await asyncio.gather(*(node.ping() for node in nodes))
+    await asyncio.gather(*(node.aclose() for node in nodes))
+    return reports
 
 
 def build_nodes(settings: Sequence[NodeSettings], normaliser: Callable[[], Normaliser]) -> list[Node]:

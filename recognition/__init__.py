@@ -17,7 +17,7 @@ from recognition.model import (
     Verdict,
     VerdictCode,
 )
-from recognition.window import SHANGHAI, last_moment
+from recognition.window import SHANGHAI, day_of, last_moment
 
 __all__ = [
     "SHANGHAI",
@@ -34,6 +34,7 @@ __all__ = [
     "Result",
     "Verdict",
     "VerdictCode",
+    "day_of",
     "decide",
     "digest",
     "facts",

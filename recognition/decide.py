@@ -19,7 +19,7 @@ from recognition.model import (
 )
 from recognition.steps import STEPS, Case, receiver_of
 from recognition.versions import versions
-from recognition.window import SHANGHAI
+from recognition.window import day_of
 
 RECOGNISED = "R0.1"
 WEAK = "R1.1"
@@ -41,8 +41,7 @@ def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Dec
     verdicts = []
     for result, version in zip(results, versions(results), strict=True):
         item = catalogue.items.get(result.reading.item or "")
-        when = result.performed or result.reported
-        day = when.astimezone(SHANGHAI).date() if when else None
+        day = day_of(result)
         records = catalogue.qualifications_of(result.institution, item) if item else ()
         for aim in wanted.by(result, item):
             lists = catalogue.lists_for(aim, region) if aim else ()

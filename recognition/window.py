@@ -6,12 +6,19 @@ saving since 1991). Sources: the two clocks observed in the field, ``docs/stewar
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from catalog import Window
+from recognition.model import Result
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+
+def day_of(result: Result) -> date | None:
+    """The day of the examination where the hospital is; that of the report where only this is known."""
+    when = result.performed or result.reported
+    return when.astimezone(SHANGHAI).date() if when else None
 
 
 def last_moment(window: Window, base: datetime) -> datetime:

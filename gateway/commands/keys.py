@@ -45,20 +45,14 @@ def show(
     pinned: Annotated[bool, typer.Option("--pinned", help="What an auditor pins.")] = False,
 ) -> None:
     """Print public keys as JSON: all of them, the roots (--root), or an auditor's pins (--pinned)."""
+    from gateway.exporting import pins_of
     from gateway.keeper import roots_of
     from gateway.keyring import open_keys
-    from gateway.wiring import origin_of
-    from security.audit import Pinned
-    from security.note import NoteVerifier
 
     settings = settings_from(config)
     with plainly():
         store = open_keys(settings)
         if pinned:
-            origin = origin_of(settings)
-            logs = tuple(
-                NoteVerifier.of(origin, key).to_text() for key in store.list() if key.purpose == "log"
-            )
-            print_json(Pinned(logs=logs, roots=roots_of(store, settings.owner)))
+            print_json(pins_of(store, settings))
         else:
             print_json(roots_of(store, settings.owner) if root else store.list())

@@ -6,7 +6,6 @@ import asyncio
 
 import typer
 
-from adapters import Report
 from gateway.commands.common import AsJson, Config, console, plainly, print_json, settings_from
 
 app = typer.Typer(help="The nodes that are asked.", no_args_is_help=True)
@@ -26,19 +25,10 @@ def list_nodes(config: Config, as_json: AsJson = False) -> None:
 @app.command("probe")
 def probe(config: Config, as_json: AsJson = False) -> None:
     """Ask every node whether it is there. Exit status 1 when one is not."""
-    from gateway.wiring import build_nodes, load_rules
-
-    settings = settings_from(config)
-
-    async def ask() -> list[Report]:
-        rules = load_rules(settings.catalogue)
-        nodes = build_nodes(settings.nodes, lambda: rules.normaliser)
-        reports = await asyncio.gather(*(node.ping() for node in nodes))
-        await asyncio.gather(*(node.aclose() for node in nodes))
-        return reports
+    from gateway.wiring import ping_nodes
 
     with plainly():
-        reports = asyncio.run(ask())
+        reports = asyncio.run(ping_nodes(settings_from(config)))
     if as_json:
         print_json(reports)
     else:
