@@ -95,7 +95,8 @@ class Marker:
             return Marked(_unmarked(result))
         result_digest = digest(result)
         key = f"{result_digest.hex()}|{item.code}|{scope}|{catalogue.version}|{now.year}"
-        if (held := await self._issued(key, result_digest)) is not None:
+        held = await self._issued(key, result_digest)
+        if held is not None and (held.claims.item, held.claims.scope) == (item.code, scope):
             return Marked(_with_mark(result, held.claims, held.text))
         claims = Claims(
             issuer=self._owner,
@@ -117,7 +118,11 @@ class Marker:
         return Marked(_with_mark(result, claims, to_text(data)), Issued(entry, document))
 
     async def _issued(self, key: str, result_digest: bytes) -> SignedMark | None:
-        """The mark issued before, if it verifies: neither cache nor store is believed without that."""
+        """The mark issued before, if it verifies: neither cache nor store is believed without that.
+
+        Whoever can write there could lay another mark of ours under this key, so the caller compares what it
+        is about.
+        """
         data = await self._cache.get(f"mark|{key}")
         if data is None:
             kept = await self._store.find("mark", key)
