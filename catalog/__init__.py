@@ -1,22 +1,24 @@
 """What may be recognised, where, until when, and by whom it was examined: versioned, read-only values."""
 
-from catalog.errors import CatalogueError, Finding, UnknownEntry
-from catalog.load import BUNDLED, load
-from catalog.model import (
+from catalog._names import canonical_name
+from catalog.conditions import FACTS, Condition, Fact, compile_condition
+from catalog.entries import (
     ANY,
-    FACTS,
     LEVELS,
     RULES,
     Base,
-    Catalogue,
+    Boundary,
     Clock,
+    Conversion,
+    Edition,
     Effect,
-    Hierarchy,
     Institution,
     Item,
     ItemList,
     Kind,
+    Level,
     Panel,
+    Price,
     Qualification,
     ReasonCode,
     Region,
@@ -26,6 +28,9 @@ from catalog.model import (
     Status,
     Window,
 )
+from catalog.errors import CatalogueError, ConditionRefused, Finding, UnknownEntry
+from catalog.load import BUNDLED, Draft, compile_drafts, load, read_files, read_folder
+from catalog.model import Catalogue
 
 __all__ = [
     "ANY",
@@ -34,17 +39,25 @@ __all__ = [
     "LEVELS",
     "RULES",
     "Base",
+    "Boundary",
     "Catalogue",
     "CatalogueError",
     "Clock",
+    "Condition",
+    "ConditionRefused",
+    "Conversion",
+    "Draft",
+    "Edition",
     "Effect",
+    "Fact",
     "Finding",
-    "Hierarchy",
     "Institution",
     "Item",
     "ItemList",
     "Kind",
+    "Level",
     "Panel",
+    "Price",
     "Qualification",
     "ReasonCode",
     "Region",
@@ -54,5 +67,10 @@ __all__ = [
     "Status",
     "UnknownEntry",
     "Window",
+    "canonical_name",
+    "compile_condition",
+    "compile_drafts",
     "load",
+    "read_files",
+    "read_folder",
 ]

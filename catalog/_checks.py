@@ -1,106 +1,62 @@
-"""What must hold between the tables of a catalogue: references, cycles, ambiguous names, complete rules."""
+"""What must hold inside and between the tables of a catalogue: references, cycles, names.
+
+Windows and rules are in :mod:`catalog._rule_checks`; how far an edition and a hospital's own additions reach
+is :mod:`catalog._reach`.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
-from typing import get_args
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
-from msgspec import Struct
-
-from catalog._tables import Row, Sheet, T
+from catalog._names import canonical_name
+from catalog._references import covered, known
+from catalog._rule_checks import check_rules, check_windows
+from catalog._sheets import Sheets
+from catalog._tables import Row, Sheet
+from catalog._tree import reached
+from catalog.entries import LEVELS, Item, Panel, Qualification
 from catalog.errors import Finding
-from catalog.model import (
-    ANY,
-    FACTS,
-    LEVELS,
-    RULES,
-    Hierarchy,
-    Institution,
-    Item,
-    ItemList,
-    Kind,
-    Panel,
-    Qualification,
-    ReasonCode,
-    Region,
-    Rule,
-    StandIn,
-    Window,
-)
 
+_ITEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LIST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
+"""So that a code can stand in a pattern, and a list's id be one of FHIR."""
 _SLOTS = {"imaging": "modality|part|side|method|view", "lab": "analyte|specimen|scale|qualifier"}
-
-
-class Sheets(Struct, frozen=True, dict=True, kw_only=True):
-    """Every table of one folder, as read."""
-
-    regions: Sheet[Region]
-    lists: Sheet[ItemList]
-    imaging: Sheet[Item]
-    lab: Sheet[Item]
-    panels: Sheet[Panel]
-    windows: Sheet[Window]
-    rules: Sheet[Rule]
-    negative: Sheet[Rule]
-    stand_ins: Sheet[StandIn]
-    reason_codes: Sheet[ReasonCode]
-    institutions: Sheet[Institution]
-    qualifications: Sheet[Qualification]
-    hierarchy: Sheet[Hierarchy]
-
-    def has_item(self, code: str) -> bool:
-        """Whether either item table has this code."""
-        return self.imaging.has(code) or self.lab.has(code)
-
-    @cached_property
-    def items(self) -> dict[str, Item]:
-        """Code → item, of both kinds, as far as they could be read."""
-        return {row.value.code: row.value for row in self.imaging.rows + self.lab.rows}
-
-    @cached_property
-    def groups(self) -> frozenset[str]:
-        """The groups that items are in."""
-        return frozenset(item.group for item in self.items.values())
+_AREAS = {
+    "national": "nation",
+    "agreement": "agreement",
+    "provincial": "province",
+    "prefecture": "city",
+    "district": "district",
+}
+"""The kind of area that an evaluation of this level reaches: its organiser's (国卫医发〔2022〕6号)."""
 
 
 def check(sheets: Sheets) -> Iterator[Finding]:
     """Every finding that needs more than one cell to be seen."""
     yield from _regions(sheets)
+    yield from _formed(sheets.lists, "id", _LIST)
     yield from _items(sheets)
-    yield from _names(sheets.imaging, lambda item: (item.name, *item.aliases))
-    yield from _names(sheets.lab, lambda item: (item.name, *item.aliases))
-    yield from _names(sheets.panels, lambda panel: (panel.name, *panel.aliases))
-    yield from _windows(sheets)
-    yield from _rules(sheets)
+    yield from _names(sheets)
+    yield from _panels(sheets)
+    yield from _stand_ins(sheets)
+    yield from check_windows(sheets)
+    yield from check_rules(sheets)
+    yield from _conversions(sheets)
     yield from _institutions(sheets)
     yield from _qualifications(sheets)
-    yield from _known(sheets.lists, "region", lambda entry: (entry.region,), sheets.regions.has)
-    yield from _known(sheets.panels, "members", lambda panel: panel.members, sheets.lab.has)
-    yield from _known(sheets.stand_ins, "ordered", lambda entry: (entry.ordered,), sheets.has_item)
-    yield from _known(sheets.stand_ins, "prior", lambda entry: (entry.prior,), sheets.has_item)
-    yield from _known(sheets.hierarchy, "region", lambda entry: (entry.region,), sheets.regions.has)
-
-
-def _known(
-    sheet: Sheet[T], column: str, refers_to: Callable[[T], Iterable[str]], has: Callable[[str], bool]
-) -> Iterator[Finding]:
-    for row in sheet.rows:
-        for code in refers_to(row.value):
-            if not has(code):
-                yield sheet.finding(
-                    row, column, f"{code!r} is in no row of this catalogue; correct or add it"
-                )
+    yield from _prices(sheets)
+    yield from known(sheets.lists, "region", lambda entry: (entry.region,), sheets.regions.has)
 
 
 def _regions(sheets: Sheets) -> Iterator[Finding]:
     sheet = sheets.regions
-    yield from _known(sheet, "parents", lambda region: region.parents, sheet.has)
-    parents = {row.value.code: row.value.parents for row in sheet.rows}
+    yield from known(sheet, "parents", lambda region: region.parents, sheet.has)
     marks: dict[str, str] = {}
     for row in sheet.rows:
-        if row.value.code in _ancestors(row.value.code, parents):
+        if row.value.code in reached(sheets.parents, row.value.code):
             yield sheet.finding(row, "parents", f"{row.value.code!r} lies in itself; break the cycle")
         for mark in row.value.marks:
             if (owner := marks.setdefault(mark, row.value.code)) != row.value.code:
@@ -108,14 +64,11 @@ def _regions(sheets: Sheets) -> Iterator[Finding]:
                 yield sheet.finding(row, "marks", message)
 
 
-def _ancestors(code: str, parents: dict[str, tuple[str, ...]]) -> set[str]:
-    found: set[str] = set()
-    ahead = list(parents.get(code, ()))
-    while ahead:
-        if (parent := ahead.pop()) not in found:
-            found.add(parent)
-            ahead.extend(parents.get(parent, ()))
-    return found
+def _formed(sheet: Sheet[Any], column: str, form: re.Pattern[str]) -> Iterator[Finding]:
+    for row in sheet.rows:
+        if not form.fullmatch(text := getattr(row.value, column)):
+            message = f"{text!r} is no code; write ASCII letters, digits, dots and hyphens, without blanks"
+            yield sheet.finding(row, column, message)
 
 
 def _items(sheets: Sheets) -> Iterator[Finding]:
@@ -123,13 +76,18 @@ def _items(sheets: Sheets) -> Iterator[Finding]:
     codes: dict[str, str] = {}
     concepts: dict[str, str] = {}
     for sheet in (sheets.imaging, sheets.lab):
-        yield from _known(sheet, "lists", lambda item: item.lists, sheets.lists.has)
+        yield from known(sheet, "lists", lambda item: item.lists, sheets.lists.has)
+        yield from _formed(sheet, "code", _ITEM)
         for row in sheet.rows:
             item = row.value
             if (other := codes.setdefault(item.code, sheet.table.file)) != sheet.table.file:
                 yield sheet.finding(row, "code", f"{item.code!r} is already in {other}; give it another code")
-            if item.concept.count("|") != _SLOTS[item.kind].count("|"):
-                message = f"{item.concept!r} is no concept; write {_SLOTS[item.kind]}"
+            slots = item.concept.split("|")
+            whole = len(slots) == _SLOTS[item.kind].count("|") + 1 and slots[0] != "-"
+            if not whole or any(slot in ("", "?") or slot.split() != [slot] for slot in slots):
+                message = (
+                    f"{item.concept!r} is no concept; write {_SLOTS[item.kind]}, - where a slot is empty"
+                )
                 yield sheet.finding(row, "concept", message)
             if (holder := concepts.setdefault(item.concept, item.code)) != item.code:
                 message = f"{item.concept!r} is already the concept of item {holder}; keep one of the two"
@@ -140,109 +98,113 @@ def _items(sheets: Sheets) -> Iterator[Finding]:
                     yield sheet.finding(row, "lists", message)
 
 
-def _names(sheet: Sheet[T], names: Callable[[T], Iterable[str]]) -> Iterator[Finding]:
-    first: dict[str, int] = {}
-    for row in sheet.rows:
-        for name in names(row.value):
-            if (before := first.setdefault(canonical(name), row.number)) != row.number:
-                message = (
-                    f"the name {name!r} is already given in row {before}; a name can mean one thing only"
-                )
-                yield sheet.finding(row, "aliases", message)
-
-
-def canonical(name: str) -> str:
-    """The form in which two names count as the same: compatibility forms, case and blanks folded."""
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def _windows(sheets: Sheets) -> Iterator[Finding]:
-    sheet = sheets.windows
-    yield from _known(sheet, "list", lambda window: (window.list,), sheets.lists.has)
-    for row in sheet.rows:
-        window = row.value
-        if window.days < 1:
-            yield sheet.finding(row, "days", "must be 1 or more")
-        if (" " in window.target) or window.target.startswith(("kind:", "list:")):
-            yield sheet.finding(row, "target", f"must be {ANY}, group:… or one item code")
-            continue
-        for message in _pattern_faults(sheets, window.target):
-            yield sheet.finding(row, "target", message)
-        item = sheets.items.get(window.target)
-        if item and sheets.lists.has(window.list) and window.list not in item.lists:
-            message = f"item {item.code} is not in the list {window.list!r}; add it there or drop the row"
-            yield sheet.finding(row, "target", message)
-
-
-def _pattern_faults(sheets: Sheets, pattern: str) -> Iterator[str]:
-    """What is wrong with a pattern as ``Catalogue.covers`` reads it."""
-    readable = sheets.imaging.keys is not None and sheets.lab.keys is not None
-    for part in pattern.split():
-        head, colon, rest = part.partition(":")
-        if not colon:
-            if part != ANY and not sheets.has_item(part):
-                yield f"{part!r} is no item of this catalogue; correct or add it"
-        elif head == "kind":
-            if rest not in get_args(Kind):
-                yield f"{rest!r} is no kind; write one of: {', '.join(get_args(Kind))}"
-        elif head == "list":
-            if not sheets.lists.has(rest):
-                yield f"{rest!r} is no list of this catalogue; correct or add it"
-        elif head != "group":
-            yield f"{part!r} is no pattern; write {ANY}, kind:…, list:…, group:… or codes with blanks"
-        elif readable and rest not in sheets.groups:
-            yield f"no item is in the group {rest!r}; the groups are {', '.join(sorted(sheets.groups))}"
-
-
-def _rules(sheets: Sheets) -> Iterator[Finding]:
-    reasons = sheets.reason_codes
-    ids = {row.value.id: sheets.rules.table.file for row in sheets.rules.rows}
-    for sheet in (sheets.rules, sheets.negative):
+def _names(sheets: Sheets) -> Iterator[Finding]:
+    """A name means one item of its kind, or one panel; a panel may have the name of the item it makes up."""
+    held: dict[str, set[str]] = {}
+    for sheet in (sheets.imaging, sheets.lab):
+        yield from _distinct(sheet)
         for row in sheet.rows:
-            rule = row.value
-            system, _, code = rule.reason_code.partition(":")
-            if rule.reason_code and not reasons.has(system, code):
-                message = f"{rule.reason_code!r} is no system:code of reason_codes.csv; correct or add it"
-                yield sheet.finding(row, "reason_code", message)
-            if (holder := ids.get(rule.id, sheet.table.file)) != sheet.table.file:
-                yield sheet.finding(row, "id", f"{rule.id!r} is already in {holder}; give it another id")
-            if (rule.effect == "recognised") != (rule.id == RULES[0]):
-                message = f"'recognised' is the effect of {RULES[0]} and of no other rule; correct it"
-                yield sheet.finding(row, "effect", message)
-    for row in sheets.rules.rows:
-        if row.value.id not in RULES:
-            message = f"{row.value.id!r} is no rule of a decision; they are {', '.join(RULES)}"
-            yield sheets.rules.finding(row, "id", message)
-    for rule_id in RULES:
-        if not sheets.rules.has(rule_id):
-            message = f"rule {rule_id} is missing; a decision needs its words, source and owner"
-            yield Finding(sheets.rules.table.file, 0, "id", message)
-    for row in sheets.negative.rows:
-        rule = row.value
-        if rule.fact not in FACTS:
-            message = f"{rule.fact!r} is no fact; write one of: {', '.join(FACTS)}"
-            yield sheets.negative.finding(row, "fact", message)
-        for message in _pattern_faults(sheets, rule.items):
-            yield sheets.negative.finding(row, "items", message)
-    yield from _known(sheets.negative, "region", lambda rule: (rule.region,), sheets.regions.has)
+            for name in (row.value.name, *row.value.aliases):
+                held.setdefault(canonical_name(name), set()).add(row.value.code)
+    yield from _distinct(sheets.panels)
+    for panel in sheets.panels.rows:
+        for name in (panel.value.name, *panel.value.aliases):
+            if others := held.get(canonical_name(name), set()) - {panel.value.code}:
+                message = f"the name {name!r} is that of item {min(others)}; a name can mean one thing only"
+                yield sheets.panels.finding(panel, "aliases", message)
+
+
+def _distinct(sheet: Sheet[Item] | Sheet[Panel]) -> Iterator[Finding]:
+    first: dict[str, Row[Item] | Row[Panel]] = {}
+    for row in sheet.rows:
+        for name in (row.value.name, *row.value.aliases):
+            if (before := first.setdefault(canonical_name(name), row)) is not row:
+                place = (
+                    f"row {before.number}" if before.file == row.file else f"{before.file}:{before.number}"
+                )
+                message = f"the name {name!r} is already given in {place}; a name can mean one thing only"
+                yield Finding(row.file, row.number, "aliases", message)
+
+
+def _panels(sheets: Sheets) -> Iterator[Finding]:
+    sheet = sheets.panels
+    yield from known(sheet, "members", lambda panel: panel.members, sheets.has_item)
+    members = {row.value.code: row.value.members for row in sheet.rows}
+    for row in sheet.rows:
+        panel = row.value
+        if panel.code in reached(members, panel.code):
+            yield sheet.finding(row, "members", f"{panel.code!r} holds itself; take it out of its members")
+        if len(set(panel.members)) < len(panel.members):
+            yield sheet.finding(row, "members", "has a member twice; keep one of the two")
+        whole = sheets.items.get(panel.code)
+        if whole and panel.name != whole.name:
+            message = f"is not the name of item {whole.code}, {whole.name!r}, which the panel makes up"
+            yield sheet.finding(row, "name", f"{message}; write that name, or another code")
+        for member in panel.members:
+            if whole and (part := sheets.items.get(member)) and part.kind != whole.kind:
+                message = f"item {member} is of another kind than item {whole.code}; correct it"
+                yield sheet.finding(row, "members", message)
+
+
+def _stand_ins(sheets: Sheets) -> Iterator[Finding]:
+    sheet = sheets.stand_ins
+    yield from known(sheet, "ordered", lambda entry: (entry.ordered,), sheets.has_item)
+    yield from known(sheet, "prior", lambda entry: (entry.prior,), sheets.has_item)
+    serving: dict[str, tuple[str, ...]] = {}
+    for row in sheet.rows:
+        serving[row.value.ordered] = (*serving.get(row.value.ordered, ()), row.value.prior)
+    for row in sheet.rows:
+        ordered, prior = row.value.ordered, row.value.prior
+        if ordered in {prior, *reached(serving, prior)}:
+            message = f"{ordered} would stand in for itself by way of {prior}; remove a row of the circle"
+            yield sheet.finding(row, "prior", message)
+
+
+def _conversions(sheets: Sheets) -> Iterator[Finding]:
+    sheet = sheets.conversions
+    yield from known(sheet, "item", lambda entry: (entry.item,), sheets.lab.has)
+    for row in sheet.rows:
+        entry = row.value
+        if entry.unit == entry.to_unit:
+            yield sheet.finding(row, "to_unit", "is the unit itself; a conversion needs two units")
+        if not entry.factor:
+            yield sheet.finding(row, "factor", "is 0; every value would become the same")
+        item = sheets.items.get(entry.item)
+        if item and entry.to_unit not in item.units:
+            units = ", ".join(item.units) or "none"
+            yield sheet.finding(
+                row, "to_unit", f"{entry.to_unit!r} is no unit of item {item.code}; they are {units}"
+            )
 
 
 def _institutions(sheets: Sheets) -> Iterator[Finding]:
     sheet = sheets.institutions
-    yield from _known(sheet, "region", lambda entry: (entry.region,), sheets.regions.has)
+    yield from known(sheet, "region", lambda entry: (entry.region,), sheets.regions.has)
+    named = Counter(name for row in sheet.rows for name in set(row.value.alliances))
     for row in sheet.rows:
         if row.value.level not in LEVELS:
             message = f"{row.value.level!r} is no grade; write one of: {', '.join(LEVELS)}"
             yield sheet.finding(row, "level", message)
+        for name in row.value.alliances:
+            if named[name] == 1:
+                message = (
+                    f"no other institution is of the alliance {name!r}; correct the name, or leave it out"
+                )
+                yield sheet.finding(row, "alliances", message)
 
 
 def _qualifications(sheets: Sheets) -> Iterator[Finding]:
     sheet = sheets.qualifications
-    yield from _known(sheet, "institution", lambda entry: (entry.institution,), sheets.institutions.has)
-    yield from _known(sheet, "scope", lambda entry: (entry.scope,), sheets.regions.has)
+    yield from known(sheet, "institution", lambda entry: (entry.institution,), sheets.institutions.has)
+    yield from known(sheet, "scope", lambda entry: (entry.scope,), sheets.regions.has)
+    yield from covered(sheets, sheet, "items", lambda entry: entry.items)
+    kinds = {row.value.code: row.value.kind for row in sheets.regions.rows}
     for row in sheet.rows:
-        for message in _pattern_faults(sheets, row.value.items):
-            yield sheet.finding(row, "items", message)
+        entry = row.value
+        wanted = _AREAS[entry.level]
+        if (kind := kinds.get(entry.scope, wanted)) != wanted:
+            message = f"a {entry.level} evaluation reaches a {wanted}, and {entry.scope} is a {kind}"
+            yield sheet.finding(row, "level", f"{message}; correct level or scope")
         yield from _period(sheet, row)
 
 
@@ -250,7 +212,20 @@ def _period(sheet: Sheet[Qualification], row: Row[Qualification]) -> Iterator[Fi
     entry = row.value
     if entry.valid_to < entry.valid_from:
         yield sheet.finding(row, "valid_to", f"lies before valid_from {entry.valid_from}; exchange the two")
-    if entry.status != "active" and entry.status_from is None:
-        yield sheet.finding(row, "status_from", f"is empty; a {entry.status} record needs the day it began")
-    if entry.status != "active" and not entry.reason:
-        yield sheet.finding(row, "reason", f"is empty; a {entry.status} record needs its reason")
+    for column, value, what in (
+        ("status_from", entry.status_from, "time it began"),
+        ("reason", entry.reason, "reason"),
+    ):
+        if entry.status != "active" and not value:
+            yield sheet.finding(row, column, f"is empty; a {entry.status} record needs the {what}")
+        if entry.status == "active" and value:
+            yield sheet.finding(row, column, "must be empty in an active record; or is it suspended?")
+
+
+def _prices(sheets: Sheets) -> Iterator[Finding]:
+    sheet = sheets.prices
+    yield from known(sheet, "region", lambda price: (price.region,), sheets.regions.has)
+    yield from covered(sheets, sheet, "items", lambda price: price.items)
+    for row in sheet.rows:
+        if row.value.amount <= 0:
+            yield sheet.finding(row, "amount", "must be more than 0; leave out what has no price")

@@ -1,7 +1,8 @@
 """Errors of the catalogue room.
 
 CatalogueError          a catalogue that may not be used
-└── UnknownEntry        a look-up by a code that this version does not hold
+├── UnknownEntry        a look-up by a code that this version does not hold
+└── ConditionRefused    a condition that cannot be used
 """
 
 from __future__ import annotations
@@ -37,3 +38,14 @@ class UnknownEntry(CatalogueError):
         super().__init__((Finding(version, 0, kind, f"there is no {kind} {code!r} in this version"),))
         self.kind = kind
         self.code = code
+
+
+class ConditionRefused(CatalogueError):
+    """A condition that cannot be used; the message says what is wrong in it and what to write."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__((Finding("condition", 0, "", message),))
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

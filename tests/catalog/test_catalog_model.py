@@ -1,4 +1,4 @@
-"""Look-ups of a compiled catalogue: windows, scopes, marks, stand-ins, qualifications and item patterns."""
+"""Look-ups of a compiled catalogue: items, windows, scopes, marks, stand-ins, rules and item patterns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,20 @@ patterns = st.lists(parts, max_size=4).map(" ".join)
 
 
 def window(target: str, days: int, setting: Setting = "*") -> Window:
-    return Window("cy-lab", target, days, "calendar_days", "report", setting, False, "test", "derived")
+    return Window(
+        "cy-lab",
+        target,
+        days,
+        "calendar_days",
+        "report",
+        "including",
+        setting,
+        "",
+        0,
+        False,
+        "test",
+        "derived",
+    )
 
 
 def days(*windows: Window, setting: Setting = "outpatient") -> int | None:
@@ -155,33 +168,38 @@ def test_an_item_is_found_by_its_concept(item: Item) -> None:
     assert CATALOGUE.item_for(item.concept) is item
 
 
-def test_only_records_that_cover_the_item_are_given() -> None:
-    found = CATALOGUE.qualifications_of("EX-HB-01", CATALOGUE.item("1500104A"))
-    assert [record.scope for record in found] == ["420000"]
-
-
-def test_a_suspended_record_is_given_with_its_status() -> None:
-    found = CATALOGUE.qualifications_of("EX-HB-01", CATALOGUE.item("1500204A"))
-    assert [record.status for record in found] == ["suspended"]
-
-
-def test_a_lapsed_record_is_given_with_its_period() -> None:
-    found = CATALOGUE.qualifications_of("EX-JX-01", CATALOGUE.item("1400605A"))
-    assert [record.valid_to.isoformat() for record in found] == ["2025-12-31"]
-
-
-def test_an_unknown_institution_has_no_records() -> None:
-    assert CATALOGUE.qualifications_of("EX-XX-99", ALB) == ()
-
-
 def test_a_level_rule_holds_for_every_city_of_its_province() -> None:
-    found = CATALOGUE.hierarchy("330100")
-    assert found is not None
-    assert found.rule == "not_lower"
+    found = CATALOGUE.conditions_for(6, ALB, "330100", "EX-CQ-01")
+    assert [rule.id for rule, _ in found] == ["L2"]
 
 
 def test_a_region_without_a_level_rule_has_none() -> None:
-    assert CATALOGUE.hierarchy("510100") is None
+    assert CATALOGUE.conditions_for(6, ALB, "510100", "EX-SC-01") == ()
+
+
+def test_the_conditions_of_a_step_are_given_in_the_order_of_their_ids() -> None:
+    ids = [rule.id for rule, _ in CATALOGUE.conditions_for(8, ALB, "510100", "EX-SC-01")]
+    assert ids == ["N1", "N3a", "N3b", "N4", "N5", "N7", "N7a", "N7b", "N7c", "N9"]
+
+
+def test_a_hospitals_own_line_counts_there_and_nowhere_else() -> None:
+    glucose = CATALOGUE.item("1700104A")
+    own = {rule.id for rule, _ in CATALOGUE.conditions_for(8, glucose, "510700", "EX-SC-02")}
+    others = {rule.id for rule, _ in CATALOGUE.conditions_for(8, glucose, "510700", "EX-SC-01")}
+    assert own - others == {"N20"}
+
+
+def test_a_hospitals_own_window_is_asked_for_by_its_code() -> None:
+    glucose = CATALOGUE.item("1700104A")
+    own = CATALOGUE.window(glucose, "cy-lab", "outpatient", "EX-SC-02")
+    general = CATALOGUE.window(glucose, "cy-lab", "outpatient")
+    assert own is not None
+    assert general is not None
+    assert (own.days, general.days) == (7, 30)
+
+
+def test_an_institution_that_added_no_window_has_none_of_its_own() -> None:
+    assert CATALOGUE.window(CATALOGUE.item("1700104A"), "cy-lab", "outpatient", "EX-SC-01") is None
 
 
 @pytest.mark.parametrize(
@@ -217,6 +235,42 @@ def test_a_code_that_is_not_held_is_refused_by_name(kind: str) -> None:
     assert CATALOGUE.version in str(caught.value)
 
 
-def test_the_negative_list_holds_only_rules_that_name_a_fact() -> None:
-    assert [rule.id for rule in CATALOGUE.negative_list][:2] == ["N1", "N2"]
-    assert all(rule.step == 8 for rule in CATALOGUE.negative_list)
+def test_the_general_list_of_an_area_comes_before_the_special_one() -> None:
+    chest = CATALOGUE.item("CT-013")
+    assert [entry.id for entry in CATALOGUE.lists_for(chest, "510100")] == [
+        "cy-imaging",
+        "cy-imaging-endemic",
+    ]
+
+
+def test_an_item_of_two_editions_keeps_the_name_and_source_of_the_first_list() -> None:
+    hand = CATALOGUE.item("DR-049")
+    assert "右手正位" in hand.aliases
+    assert hand.source.startswith("illustrative; hand PA")
+
+
+def test_the_edition_of_an_item_publishes_its_first_list() -> None:
+    found = [CATALOGUE.edition_of(CATALOGUE.item(code)) for code in ("CT-013", "CT-E01", "1100104A")]
+    assert [edition.id for edition in found if edition] == ["cy-imaging", "cy-endemic", "cy-lab"]
+
+
+def test_an_item_of_no_list_has_no_edition() -> None:
+    assert CATALOGUE.edition_of(msgspec.structs.replace(ALB, lists=())) is None
+
+
+@pytest.mark.parametrize("name", ["CT 胸部平扫", "胸部CT平扫", "胸部ＣＴ平扫", " 胸部ct 平扫"])
+def test_an_item_is_found_by_name_or_alias_in_any_width_and_case(name: str) -> None:
+    assert [item.code for item in CATALOGUE.items_named(name)] == ["CT-013"]
+
+
+@pytest.mark.parametrize("name", ["", "胸部CT", "胸部CT平扫加"])
+def test_a_name_that_is_only_alike_finds_nothing(name: str) -> None:
+    assert CATALOGUE.items_named(name) == ()
+
+
+def test_the_conversions_of_an_item_are_its_own() -> None:
+    (found,) = CATALOGUE.conversions_of(CATALOGUE.item("1100301A"))
+    assert (found.unit, found.to_unit, str(found.factor), str(found.offset)) == (
+        *("mmol/mol", "%", "0.09148", "2.152"),
+    )
+    assert CATALOGUE.conversions_of(CATALOGUE.item("0100101A")) == ()
