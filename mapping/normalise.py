@@ -1,23 +1,16 @@
-"""From a hospital's own name to a concept and an item, or to silence with a reason.
+"""From a hospital's own name to concepts and items, or to silence with a reason.
 
-The catalogue's names and aliases are compiled into one table of canonical texts. A name is read only when
-the whole of it, after the marks are taken out, is one of them, or is one followed by another of the same item
-in brackets (白蛋白(ALB)): nothing is compared by likeness, because names that look alike differ in just the
-slot that matters. The message's own fields may confirm a reading or contradict it; a contradiction is an
-abstention. A stated specimen chooses another item of the analyte only for a name that says no specimen itself
-(:mod:`mapping.specimens`): UREA in urine is urea in urine, SCr in urine is a conflict.
+The order of work for one name:
 
-Reasons of an abstention, in :data:`REASONS`:
-
-- ``empty``: there is no name, or nothing but a mark;
-- ``lost_character``: a character of the name was lost on its way;
-- ``unknown``: no item has this name;
-- ``no_modality``: an imaging name would be read with its modality, and neither it nor a field says it;
-- ``specimen_unsaid``: the name means different items in blood and urine, and no field says the specimen;
-- ``scale_unsaid``: a test-strip analyte in urine that does not say 定量: strip or measurement;
-- ``conflict``: name and fields, or two marks in the name, contradict each other, or the stated specimen is
-  not known;
-- ``ambiguous``: several items have the name, or an imaging name carries an HR that may be high resolution.
+1. canonical text, marks taken out (:mod:`mapping.text`);
+2. the catalogue in force: a name or alias of an item is a confirmed name, read as a whole;
+3. the grammars explain every character from tables (:mod:`mapping.imaging`, :mod:`mapping.laboratory`);
+   nothing is compared by likeness, because names that look alike differ in just the slot that matters;
+4. the message's own fields and codes confirm or contradict; a contradiction is an abstention with both
+   readings;
+5. the gate: a concept must be one of the notation or of the catalogue; its item is the catalogue's item with
+   exactly this concept, never the nearest. A slot that is not said (method or side ``U``, scale ``?``) fits
+   no item that has it.
 """
 
 from __future__ import annotations
@@ -27,56 +20,26 @@ from collections import defaultdict
 
 from msgspec import Struct
 
-from catalog import Catalogue, Item
+from catalog import Catalogue
 from mapping import specimens
-from mapping.text import Text, canonical
+from mapping.imaging import Imaging
+from mapping.laboratory import Laboratory
+from mapping.reading import REASONS, LocalName, Read
+from mapping.tables import tables
+from mapping.text import LONGEST, Text, canonical, folded, places
 
-REASONS = (
-    "empty",
-    "lost_character",
-    "unknown",
-    "no_modality",
-    "specimen_unsaid",
-    "scale_unsaid",
-    "conflict",
-    "ambiguous",
-)
-"""Every reason that an abstention can have."""
-
-_MODALITY = re.compile(r"(?:CT|MRI|MR|核磁共振|磁共振|核磁|DR|CR|DX|X线|X光|数字化摄影)(?![A-Z])")
-_MODALITIES = {"核磁共振": "MR", "磁共振": "MR", "核磁": "MR", "MRI": "MR", "CT": "CT", "MR": "MR"}
-_VESSEL = re.compile(r"(CT|MR)(?=[AVUE]|CP)")
-
-BARE = frozenset(
-    {"白细胞", "红细胞", "葡萄糖", "蛋白", "蛋白质", "胆红素", "酮体", "隐血", "潜血", "亚硝酸盐", "上皮细胞"}
-    | {"管型", "酸碱度", "PH", "比重", "颜色"}
-    | {"GLU", "WBC", "RBC", "ALB", "TP", "PRO", "BIL", "KET", "UA", "LEU", "NIT", "BLD", "SG", "URO", "ERY"}
-)
-"""Names that mean different items in blood, urine, stool and smear: read only with a stated specimen.
-
-A name is bare in any of its usual lengths: 葡萄糖, 葡萄糖测定, 葡萄糖(GLU), 白细胞计数.
-"""
-
-_STRIP = BARE | {"白蛋白", "总蛋白"}
-"""What a urine strip shows as well: in urine such a name is read only where it says that it is measured."""
-
-_ENDING = re.compile(r"(?<=.)(?:测定|检测|检查|计数|总数|数目|数|值)$")
-_ABBREVIATION = re.compile(r"\(([^()一-鿿]*[A-Z][^()一-鿿]*)\)")
-
-
-class LocalName(Struct, frozen=True, kw_only=True):
-    """A name as a message carries it, with the fields beside it; empty where the message is silent."""
-
-    name: str
-    kind: str = ""
-    modality: str = ""
-    specimen: str = ""
+__all__ = ["REASONS", "LocalName", "Named", "Normaliser"]
 
 
 class Named(Struct, frozen=True, kw_only=True):
-    """The reading of one name. ``target`` and ``item`` are None on an abstention, and ``reason`` says why.
+    """The reading of one name.
 
-    ``spans`` are ``(start, end, slot)`` over the canonical text; ``tables`` is the catalogue version used.
+    ``target`` is the concept, or several joined by `` ;; ``, also where the catalogue has no item for it;
+    None on an abstention. ``item`` is the one item, ``items`` all of them where one name holds several
+    examinations. ``reason`` is empty where there is one item, else a code of :data:`REASONS`. ``spans`` are
+    ``(start, end, slot)`` over the name as written. ``residue`` is what nobody could explain,
+    ``candidates`` are the readings that compete, and ``differs`` is the slot in which they differ.
+    ``tables`` names the versions of catalogue and tables.
     """
 
     name: str
@@ -86,162 +49,203 @@ class Named(Struct, frozen=True, kw_only=True):
     spans: tuple[tuple[int, int, str], ...]
     tables: str
     mark: str | None
+    items: tuple[str, ...] = ()
+    residue: str = ""
+    candidates: tuple[str, ...] = ()
+    differs: str = ""
 
 
-class _Entry(Struct, frozen=True):
-    """An item under one of its names, and what that name says of the specimen."""
+_DIFFERS = {
+    "no_modality": "modality",
+    "part_unsaid": "part",
+    "part_undivided": "part",
+    "several_regions": "part",
+    "side_unsaid": "side",
+    "method_unsaid": "method",
+    "view_unsaid": "view",
+    "specimen_unsaid": "specimen",
+    "scale_unsaid": "scale",
+    "share_unsaid": "share",
+    "time_unsaid": "time",
+}
 
-    item: Item
-    said: frozenset[str]
+_IMAGING_SLOTS = ("modality", "part", "side", "method", "view")
+_LAB_SLOTS = ("analyte", "specimen", "scale", "qualifier")
+
+_BARE = frozenset(
+    {"GLU", "WBC", "RBC", "PRO", "BIL", "KET", "OB", "NIT", "LEU", "SG", "PH", "COLOR", "EPI", "CAST"}
+)
+"""Analytes whose name means other items in blood, urine, stool and smear, whoever confirmed it for one."""
+
+_STRIP = re.compile(
+    r"(?:GLU|WBC|RBC|ALB|TP|PRO|BIL|KET|UA|LEU|NIT|BLD|SG|URO|ERY)(?:测定|检测|检查|计数|值)?"
+)
+"""Abbreviations that a urine strip prints as well: an alias of a serum item only beside its specimen."""
 
 
 class Normaliser:
     """Compiled from one catalogue version; read-only, so it can be shared and swapped."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._version = catalogue.version
-        self._imaging: dict[tuple[str, str], dict[str, Item]] = defaultdict(dict)
-        self._lab: dict[str, dict[str, _Entry]] = defaultdict(dict)
-        self._twins: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+        held = tables()
+        self._version = f"{catalogue.version};{held.version}"
+        self._items = dict(catalogue.items)
+        self._concepts: dict[str, list[str]] = defaultdict(list)
+        self._confirmed: dict[str, dict[str, set[str]]] = {"imaging": {}, "lab": {}}
         self._panels: dict[str, str] = {}
         for item in catalogue.items.values():
-            texts = [canonical(name).canonical for name in (item.name, *item.aliases)]
-            if item.kind == "imaging":
-                modality = item.concept.split("|")[0]
-                for text in texts:
-                    self._imaging[modality, _without_modality(text)[0]][item.code] = item
-            else:
-                self._twins[_but_specimen(item)].append(item)
-                for text in texts:
-                    self._lab[text][item.code] = _Entry(item, specimens.said(text, texts))
-        self._parts = "\n".join(rest for _, rest in self._imaging)
+            self._concepts[item.concept].append(item.code)
+            for name in (item.name, *item.aliases):
+                self._confirmed[item.kind].setdefault(folded(name), set()).add(item.code)
         for panel in catalogue.panels.values():
             for name in (panel.code, panel.name, *panel.aliases):
                 self._panels[canonical(name).canonical] = panel.code
+        concepts = {kind: [i.concept for i in catalogue.items.values() if i.kind == kind]
+                    for kind in ("imaging", "lab")}  # fmt: skip
+        self._imaging = Imaging(held, concepts["imaging"])
+        self._laboratory = Laboratory(held, concepts["lab"])
+        self._loinc = held.loinc
+        self._regions = frozenset(t for t, word in held.imaging.words.items() if word.slot == "part")
 
     def read(self, local: LocalName) -> Named:
-        """The item of this name, or an abstention with its reason. Never raises.
+        """The concepts and items of this name, or an abstention with its reason. Never raises.
 
         Where ``kind`` is empty an imaging reading is tried first, then a laboratory one.
         """
+        if len(local.name) > LONGEST:
+            return self._named(local, Text("", None, False), "", Read(reason="unknown"))
         text = canonical(local.name)
         if text.lost:
-            return self._silent(local, text, "lost_character")
+            return self._named(local, text, "", Read(reason="lost_character"))
         if not text.canonical:
-            return self._silent(local, text, "empty")
+            return self._named(local, text, "", Read(reason="empty"))
         if text.marks_differ:
-            return self._silent(local, text, "conflict")
-        kinds = (local.kind,) if local.kind in ("imaging", "lab") else ("imaging", "lab")
-        silent: Named | None = None
-        for kind in kinds:
-            found = self._read_imaging(local, text) if kind == "imaging" else self._read_lab(local, text)
-            if found.item:
-                return found
-            silent = found if silent is None or found.reason != "unknown" else silent
-        return silent or self._silent(local, text, "unknown")
+            return self._named(local, text, "", Read(reason="conflict"))
+        comparable = folded(text.canonical)
+        if len(comparable) > LONGEST:
+            return self._named(local, text, "", Read(reason="unknown"))
+        if local.kind == "imaging":
+            return self._named(local, text, comparable, self._read_imaging(comparable, text, local))
+        if local.kind == "lab":
+            return self._named(local, text, comparable, self._read_lab(comparable, local))
+        found = self._read_imaging(comparable, text, local)
+        if not found.concepts:
+            other = self._read_lab(comparable, local)
+            closer = other.reason != "unknown" or len(other.residue) < len(found.residue)
+            if other.concepts or (found.reason == "unknown" and closer):
+                found = other
+        return self._named(local, text, comparable, found)
 
     def panel(self, name: str) -> str | None:
         """The code of the panel with this name or code, or None."""
         return self._panels.get(canonical(name).canonical)
 
-    def _read_imaging(self, local: LocalName, text: Text) -> Named:
-        rest, named = _without_modality(text.canonical)
-        field = {"DX": "DR", "CR": "DR", "MRI": "MR"}.get(local.modality.upper(), local.modality.upper())
-        if named and field and named != field:
-            return self._silent(local, text, "conflict")
-        modality = named or field
-        if not modality:
-            completed = any((each, rest) in self._imaging for each in ("DR", "CT", "MR"))
-            return self._silent(local, text, "no_modality" if completed else "unknown")
-        items = self._imaging.get((modality, rest))
-        if not items:
-            return self._silent(local, text, "unknown")
+    def _read_imaging(self, comparable: str, text: Text, local: LocalName) -> Read:
+        found = self._imaging.read(comparable, local)
         # (HR) and (胸部HR) are high resolution as well as they are marks; 川渝HR is a mark.
-        if len(items) > 1 or any(said in self._parts for said in text.ranges):
-            return self._silent(local, text, "ambiguous")
-        (item,) = items.values()
-        return self._said(local, text, item)
-
-    def _read_lab(self, local: LocalName, text: Text) -> Named:
-        key = text.canonical
-        core = _ENDING.sub("", _ABBREVIATION.sub("", key))
-        stated = specimens.stated(local.specimen)
-        if stated is None and core in BARE:
-            return self._silent(local, text, "specimen_unsaid")
-        if stated == specimens.URINE and core in _STRIP:
-            return self._silent(local, text, "scale_unsaid")
-        entries = self._find(key)
-        if not entries:
-            return self._silent(local, text, "unknown")
-        if len(entries) > 1:
-            return self._silent(local, text, "ambiguous")
-        (entry,) = entries.values()
-        item, said = entry.item, entry.said
-        if said == specimens.URINE and specimens.without_urine(core) in _STRIP and not _is_name(key, item):
-            return self._silent(local, text, "scale_unsaid")
-        if stated is None:
-            return self._said(local, text, item)
-        if said and not said & stated:
-            return self._silent(local, text, "conflict")
-        if stated & _takes(item):
-            return self._said(local, text, item)
-        # One analyte in another specimen is another item (尿素: 1700204A serum, 1700210A urine). A name that
-        # says none means blood by convention, except where its analyte is measured in urine alone (mALB).
-        twins = [twin for twin in self._twins[_but_specimen(item)] if stated & _takes(twin)]
-        if said or item.concept.split("|")[1] not in ("S", "P", "B") or len(twins) != 1:
-            return self._silent(local, text, "conflict")
-        return self._said(local, text, twins[0])
-
-    def _find(self, key: str) -> dict[str, _Entry]:
-        """The items of this name by code: as it stands, with or without 测定, or without its abbreviation.
-
-        A bracketed abbreviation is a check digit: it counts where it is a name of the same item.
-        """
-        for form in (key, key + "测定", key.removesuffix("测定")):
-            if entries := self._lab.get(form):
-                return entries
-        if found := _ABBREVIATION.search(key):
-            spelled, short = (
-                self._find(key[: found.start()] + key[found.end() :]),
-                self._lab.get(found[1], {}),
-            )
-            if spelled.keys() == short.keys():
-                return {c: _Entry(e.item, e.said | short[c].said) for c, e in spelled.items()}
-        return {}
-
-    def _said(self, local: LocalName, text: Text, item: Item | None, reason: str = "") -> Named:
-        return Named(
-            name=local.name,
-            target=item.concept if item else None,
-            item=item.code if item else None,
-            reason=reason,
-            spans=((0, len(text.canonical), "alias"),) if item else (),
-            tables=self._version,
-            mark=text.mark,
+        if found.concepts and any(not said or folded(said) in self._regions for said in text.ranges):
+            return Read(reason="ambiguous", candidates=found.concepts, residue="HR", spans=found.spans)
+        if found.concepts or found.reason not in ("unknown", "not_listed", "ambiguous", "method_unsaid"):
+            return found
+        confirmed = self._confirmed["imaging"].get(comparable, ())
+        concepts = tuple({self._items[code].concept for code in confirmed})
+        return (
+            Read(concepts=concepts, spans=((0, len(comparable), "alias"),)) if len(concepts) == 1 else found
         )
 
-    def _silent(self, local: LocalName, text: Text, reason: str) -> Named:
-        return self._said(local, text, None, reason)
+    def _read_lab(self, comparable: str, local: LocalName) -> Read:
+        setting = self._laboratory.beside(local)
+        if local.specimen.strip() == "" and setting is None and _STRIP.fullmatch(comparable):
+            return Read(reason="specimen_unsaid", spans=((0, len(comparable), "analyte"),))
+        found = self._laboratory.read(comparable, local)
+        if found.reason in ("unknown", "not_listed", "ambiguous", "scale_unsaid") or (
+            found.reason == "specimen_unsaid" and found.candidates[0].split("|")[0] not in _BARE
+        ):
+            found = self._alias(comparable, local) or found
+        return self._codes(found, local)
+
+    def _alias(self, comparable: str, local: LocalName) -> Read | None:
+        """The concept of a confirmed name, where the specimen beside it does not say otherwise."""
+        codes = self._confirmed["lab"].get(comparable, ())
+        concepts = {self._items[code].concept for code in codes}
+        if len(concepts) != 1:
+            return None
+        (concept,) = concepts
+        specimen = concept.split("|")[1]
+        stated, setting = specimens.stated(local.specimen), self._laboratory.beside(local)
+        if stated is not None and not stated & specimens.takes(specimen):
+            return None
+        if setting is not None and setting.specimen != specimen:
+            return None
+        return Read(concepts=(concept,), spans=((0, len(comparable), "alias"),))
+
+    def _codes(self, found: Read, local: LocalName) -> Read:
+        """Codes beside a name confirm or contradict what was read; they never make a reading."""
+        if not (found.concepts and (local.wst886 or local.loinc)) or found.concepts[0].startswith("PANEL"):
+            return found
+        (concept,) = found.concepts
+        for code, meant in (
+            (local.wst886, self._items[local.wst886].concept if local.wst886 in self._items else ""),
+            (local.loinc, self._loinc.get(local.loinc, "")),
+        ):
+            if code and meant and not _may_be(concept, meant):
+                return Read(reason="conflict", candidates=(concept, meant), spans=found.spans, residue=code)
+        return found
+
+    def _named(self, local: LocalName, text: Text, comparable: str, read: Read) -> Named:
+        items: list[str] = []
+        for concept in read.concepts:
+            held = self._concepts.get(concept, ())
+            if len(held) == 1:
+                items.append(held[0])
+        complete = bool(read.concepts) and len(items) == len(read.concepts)
+        reason = read.reason
+        if complete:
+            reason = "" if len(items) == 1 else "several"
+        elif read.concepts and not reason:
+            reason = "not_listed"
+        differs = _DIFFERS.get(reason, "") if reason else ""
+        if reason == "conflict" and len(read.candidates) == 2:
+            differs = _first_difference(*read.candidates)
+        return Named(
+            name=local.name,
+            target=" ;; ".join(read.concepts) or None,
+            item=items[0] if complete and len(items) == 1 else None,
+            reason=reason,
+            spans=_over(local.name, comparable, read.spans),
+            tables=self._version,
+            mark=text.mark,
+            items=tuple(items) if complete else (),
+            residue=read.residue,
+            candidates=read.candidates,
+            differs=differs,
+        )
 
 
-def _without_modality(text: str) -> tuple[str, str]:
-    """The text without its modality word, and the modality; CTA and MRCP keep theirs and still tell it."""
-    found = _MODALITY.search(text)
-    if found is None:
-        vessel = _VESSEL.search(text)
-        return text, vessel[1] if vessel else ""
-    rest = text[: found.start()] + text[found.end() :]
-    return rest.strip("-_:/"), _MODALITIES.get(found[0], "DR")
+def _may_be(concept: str, meant: str) -> bool:
+    """Whether a code's concept agrees with a reading in analyte, specimen and, where it is said, scale.
+
+    A sampling time or method that the name adds (空腹血糖) is written beside the code, not in it.
+    """
+    return all(
+        one == other or one == "?"
+        for one, other in zip(concept.split("|")[:3], meant.split("|")[:3], strict=True)
+    )
 
 
-def _but_specimen(item: Item) -> tuple[str, ...]:
-    analyte, _, *rest = item.concept.split("|")
-    return analyte, *rest
+def _first_difference(one: str, other: str) -> str:
+    slots = _IMAGING_SLOTS if one.count("|") == 4 else _LAB_SLOTS
+    pairs = zip(one.split("|"), other.split("|"), slots, strict=False)
+    return next((slot for a, b, slot in pairs if a != b), "") if "|" in one and "|" in other else ""
 
 
-def _takes(item: Item) -> frozenset[str]:
-    return specimens.takes(item.concept.split("|")[1])
-
-
-def _is_name(key: str, item: Item) -> bool:
-    return key == canonical(item.name).canonical
+def _over(name: str, text: str, spans: tuple[tuple[int, int, str], ...]) -> tuple[tuple[int, int, str], ...]:
+    """Spans over the comparable text, as spans over the name as written."""
+    if not spans or name == text:
+        return spans
+    if len(name) == len(text) and folded(name) == text:
+        return spans
+    at = places(name, text)
+    if at is None:
+        return ((0, len(name), "name"),)
+    return tuple([(at[start], at[end - 1] + 1, slot) for start, end, slot in spans])

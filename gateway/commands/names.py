@@ -6,21 +6,25 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from gateway.commands.common import Stop, plainly
 
+if TYPE_CHECKING:
+    from mapping import Named
+
 
 def map_names(
     file: Annotated[Path, typer.Argument(help="CSV with a heading, or JSON lines; - for standard input.")],
     catalogue: Annotated[Path | None, typer.Option(help="Catalogue folder.")] = None,
+    explain: Annotated[bool, typer.Option(help="Say in words how each name was read.")] = False,
 ) -> None:
-    """Map names (column local_name, with kind, modality, specimen where present) to concepts and items.
+    """Map names (column local_name, with kind and any other field of a name beside it) to concepts and items.
 
-    One JSON object a line: name, target, item, reason, spans, tables.
+    One JSON object a line, in the order of the input; --explain writes lines for people instead.
     """
     from catalog import load
     from mapping import LocalName, Normaliser
@@ -28,19 +32,36 @@ def map_names(
     with plainly():
         normaliser = Normaliser(load(catalogue))
     encoder = msgspec.json.Encoder()
+    beside = [field for field in LocalName.__struct_fields__ if field != "name"]
     for row in _rows(file):
-        named = normaliser.read(
-            LocalName(
-                name=row["local_name"],
-                kind=row.get("kind") or "",
-                modality=row.get("modality") or "",
-                specimen=row.get("specimen") or "",
-            )
-        )
-        line = {
-            name: getattr(named, name) for name in ("name", "target", "item", "reason", "spans", "tables")
-        }
-        sys.stdout.buffer.write(encoder.encode(line) + b"\n")
+        fields = {field: row.get(field) or "" for field in beside}
+        named = normaliser.read(LocalName(name=row["local_name"], **fields))
+        if explain:
+            sys.stdout.write(_explained(named))
+        else:
+            sys.stdout.buffer.write(encoder.encode({name: getattr(named, name) for name in _FIELDS}) + b"\n")
+
+
+_FIELDS = (
+    *("name", "target", "item", "items", "reason", "residue", "candidates", "differs", "spans", "tables"),
+    "mark",
+)
+
+
+def _explained(named: Named) -> str:
+    lines = [
+        named.name,
+        f"  = {named.target or '?'}" + (f"  [{', '.join(named.items)}]" if named.items else ""),
+    ]
+    if named.reason:
+        differs = f" ({named.differs})" if named.differs else ""
+        lines.append(f"  reason: {named.reason}{differs}")
+    if named.residue:
+        lines.append(f"  unexplained: {named.residue}")
+    if named.candidates:
+        lines.append(f"  between: {' / '.join(named.candidates)}")
+    lines.extend(f"  {named.name[start:end]}: {slot}" for start, end, slot in named.spans)
+    return "\n".join([*lines, ""])
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:
