@@ -1,12 +1,16 @@
 """The decision: pure functions, no I/O, no clock of its own, no framework."""
 
 from recognition.decide import decide
+from recognition.explain import Explanation, explain
 from recognition.facts import digest, facts
 from recognition.model import (
     Advice,
+    Best,
     Check,
     Context,
+    Converted,
     Decision,
+    Event,
     Images,
     Mark,
     MarkState,
@@ -22,9 +26,13 @@ from recognition.window import SHANGHAI, day_of, last_moment
 __all__ = [
     "SHANGHAI",
     "Advice",
+    "Best",
     "Check",
     "Context",
+    "Converted",
     "Decision",
+    "Event",
+    "Explanation",
     "Images",
     "Mark",
     "MarkState",
@@ -37,6 +45,7 @@ __all__ = [
     "day_of",
     "decide",
     "digest",
+    "explain",
     "facts",
     "last_moment",
 ]

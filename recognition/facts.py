@@ -10,6 +10,7 @@ The form is RFC 8785: every value is a string, every key ASCII, keys in order.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -45,4 +46,8 @@ def digest(result: Result) -> bytes:
 
 
 def _instant(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else ""
+    if moment is None:
+        return ""
+    with suppress(OverflowError):  # at the edge of the calendar it stays as it was written
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="seconds")

@@ -9,9 +9,9 @@ No value here carries a person's name or number: a person is a pseudonym by the 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from catalog import Kind, Setting
 
@@ -39,8 +39,19 @@ class Planned(Struct, frozen=True):
     panel: str | None = None
 
 
+class Event(Struct, frozen=True, forbid_unknown_fields=True):
+    """Something done to the patient at a time; it matters to results from before it."""
+
+    kind: Literal["operation", "transfusion", "intervention", "treatment"]
+    at: Annotated[datetime, Meta(tz=True)]
+
+
 class Context(Struct, frozen=True, forbid_unknown_fields=True):
-    """Facts of the encounter that the negative list asks about; unknown facts are False."""
+    """Facts of the encounter that the negative list asks about; unknown facts are False.
+
+    ``serial``: the examination is one of a series that diagnosis or monitoring needs (reason 99).
+    ``drug_treatment`` and ``endemic_area`` (six months or more of residence) are about ``disease``.
+    """
 
     setting: Setting = "outpatient"
     emergency: bool = False
@@ -49,6 +60,11 @@ class Context(Struct, frozen=True, forbid_unknown_fields=True):
     pre_transfusion: bool = False
     forensic: bool = False
     intervening_procedure: bool = False
+    serial: bool = False
+    drug_treatment: bool = False
+    endemic_area: bool = False
+    disease: Annotated[str, Meta(pattern=r"^[a-z0-9-]{0,40}$(?!\n)")] = ""
+    events: Annotated[tuple[Event, ...], Meta(max_length=50)] = ()
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -83,7 +99,8 @@ class Mark(Struct, frozen=True):
 class Result(Struct, frozen=True, kw_only=True):
     """One prior result 结果: a laboratory value with its unit, or an imaging study with its images.
 
-    ``local_name`` and ``value`` are as written by the hospital. ``digest`` is the SHA-256 over
+    ``local_name``, ``value`` and ``reference`` (the range, its bounds inclusive or not) are as written by the
+    hospital. ``digest`` is the SHA-256 over
     :func:`recognition.facts`, which a mark is bound to. ``version_key`` is equal for two versions of one
     result; which one counts is :mod:`recognition.versions`.
     """
@@ -102,6 +119,7 @@ class Result(Struct, frozen=True, kw_only=True):
     specimen: str = ""
     value: str = ""
     unit: str = ""
+    reference: str = ""
     abnormal: bool = False
     study_uid: str = ""
     images: Images | None = None
@@ -121,8 +139,26 @@ class Reason(Struct, frozen=True):
     reason_code: str = ""
 
 
+class Converted(Struct, frozen=True):
+    """The value in the catalogue's unit, by a listed factor; the comparator and the exact product are kept.
+
+    ``factor`` is written with its offset where it has one: ``0.09148+2.152``. ``reference`` is the report's
+    range by the same factor, each bound as inclusive as it was; empty where it cannot be read as one range.
+    """
+
+    value: str
+    unit: str
+    factor: str
+    source: str
+    reference: str = ""
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
-    """The answer for one prior result. ``reasons`` starts with the main one, and is never empty."""
+    """The answer for one prior result. ``reasons`` starts with the main one, and is never empty.
+
+    ``notes`` are rules that change no verdict and that a reader should know; ``converted`` is there where the
+    value was written in another unit.
+    """
 
     result: Result
     verdict: VerdictCode
@@ -130,16 +166,32 @@ class Verdict(Struct, frozen=True, kw_only=True):
     item: str | None
     list: str | None
     reasons: tuple[Reason, ...]
+    notes: tuple[Reason, ...] = ()
+    converted: Converted | None = None
     expires: datetime | None = None
 
 
+class Best(Struct, frozen=True):
+    """Which recognised result to show first for an item, and why it and not one of the ``others``."""
+
+    item: str
+    result: str
+    others: int
+    zh: str
+    en: str
+
+
 class Advice(Struct, frozen=True):
-    """For one planned examination: which items are served by a recognised result, which to order."""
+    """For one planned examination: which items are served by a recognised result, and the least to order.
+
+    Where a planned item is the sum of others (a panel of its own code), the members stand for it.
+    """
 
     planned: str
     panel: str | None
     served: tuple[str, ...]
     to_order: tuple[str, ...]
+    best: tuple[Best, ...] = ()
 
 
 class Decision(Struct, frozen=True, kw_only=True):

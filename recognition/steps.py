@@ -6,253 +6,208 @@
 4. mark          the mark is signed, not withdrawn, and its area holds the receiver
 5. qualification the institution was qualified for the item on the day of the examination
 6. hierarchy     the levels allow it, where the receiver's region has a rule
-7. window        the moment of asking lies inside the window
+7. window        the moment of asking lies inside the window, and inside the receiver's own where it has one
 8. negative list no situation applies that asks for a new examination
-9. data quality  the unit is comparable and nothing is wrong with the record
+9. data quality  the value is comparable and nothing is wrong with the record
 
-The order is that of ``docs/steward.md``; the words, effects and sources of the rules are catalogue data.
+The order is that of ``docs/rules.md``; the words, effects and sources of the rules are catalogue data.
 All failing steps are reported; the main reason is the first one that leads to the verdict, so that the words
-a doctor reads first never speak of viewing under a verdict that refuses.
+a doctor reads first never speak of viewing under a verdict that refuses. A rule whose effect is ``note`` is
+something to know, and fails no step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime
+from collections.abc import Callable, Sequence
 
-from msgspec import Struct
-
-from catalog import LEVELS, Catalogue, Item, ItemList, Qualification, StandIn, UnknownEntry, Window
-from mapping import printed_range, same_unit
-from recognition.flags import words
-from recognition.model import Check, Mark, Result
-from recognition.versions import Version
-from recognition.window import SHANGHAI, last_moment
+from mapping import printed_range
+from recognition.case import Case
+from recognition.compare import needs_unit
+from recognition.context import applying
+from recognition.flags import words as words_of
+from recognition.model import Mark
+from recognition.versions import STANDING
+from recognition.window import Limit, in_shanghai
 
 Finding = tuple[str, str, str]
 """A rule id with the particulars in Chinese and in English."""
 
-
-class Case(Struct, frozen=True, kw_only=True):
-    """One result seen against the planned item it is nearest to; what every step looks at.
-
-    ``ordered`` is None where the result's name could not be put onto the catalogue. ``day`` is the day of the
-    examination where the hospital is, ``holding`` the qualifications that held for the item on it.
-    """
-
-    check: Check
-    result: Result
-    catalogue: Catalogue
-    receiver_region: str
-    receiver_level: str
-    ordered: Item | None
-    item: Item | None
-    exact: bool
-    stand_in: StandIn | None
-    list: ItemList | None
-    window: Window | None
-    version: Version
-    day: date | None
-    holding: tuple[Qualification, ...]
-
-    @property
-    def base(self) -> datetime | None:
-        """The time the window counts from; the other one where the report does not carry it.
-
-        A report time is that of the first version.
-        """
-        performed, reported = self.result.performed, self.version.first_reported
-        wanted_report = self.window is not None and self.window.base == "report"
-        return (reported or performed) if wanted_report else (performed or reported)
-
-    def holds_receiver(self, scope: str) -> bool:
-        """Whether this area holds the asking institution."""
-        return self.catalogue.contains(scope, self.receiver_region)
-
-    @property
-    def expires(self) -> datetime | None:
-        """The last instant at which this result is recognisable, by the window alone."""
-        if self.window is None or self.base is None or self.base > self.check.at:
-            return None
-        return last_moment(self.window, self.base)
+Findings = Sequence[Finding]
 
 
-def match(case: Case) -> Iterator[Finding]:
+def identity(case: Case) -> Findings:
+    """Step 1: the same person by a strong identifier."""
+    return () if case.result.identity == "strong" else (("R1.1", "", ""),)
+
+
+def match(case: Case) -> Findings:
     """Step 2: identity of items, or a stand-in relation; similarity of names counts for nothing."""
-    reading = case.result.reading
-    if case.item is None:
+    item, aim, reading = case.item, case.aim, case.result.reading
+    if item is None or aim is None:
         rule = "R2.3" if reading.reason == "conflict" else "R2.1"
-        yield rule, f"原名“{case.result.local_name}”（{reading.reason}）", f"local name, {reading.reason}"
-    elif case.ordered is not None and not (case.exact or case.stand_in):
-        yield (
-            "R2.2",
-            f"已有“{case.item.name}”，拟开“{case.ordered.name}”",
-            f"found {case.item.code} {case.item.concept}, planned {case.ordered.code} {case.ordered.concept}",
+        return [
+            (rule, f"原名“{case.result.local_name}”（{reading.reason}）", f"local name, {reading.reason}")
+        ]
+    found: list[Finding] = []
+    if case.serves is None:
+        found.append(
+            (
+                "R2.2",
+                f"已有“{item.name}”，拟开“{aim.item.name}”",
+                f"found {item.code} {item.concept}, planned {aim.item.code} {aim.item.concept}",
+            )
         )
-    if case.ordered is not None and case.list is None:
-        yield "R2.4", case.ordered.name, case.ordered.code
+    if aim.list is None:
+        found.append(("R2.4", aim.item.name, aim.item.code))
+    return found
 
 
-def present(case: Case) -> Iterator[Finding]:
+def present(case: Case) -> Findings:
     """Step 3: what is recognised is the image or the value (Art. 2), so it must be there and be final.
 
     Images that nobody counted at the source cannot be shown to be complete.
     """
-    result = case.result
+    result, version = case.result, case.version
+    found: list[Finding] = []
     if result.kind == "imaging":
         images = result.images
         if images is None or images.held is None:
-            yield "R3.2", "", ""
+            found.append(("R3.2", "", ""))
         elif images.held == 0 or images.held < (images.expected or 0):
             expected = "?" if images.expected is None else images.expected
-            yield "R3.1", f"应有{expected}幅，现有{images.held}幅", f"{images.held} of {expected} images"
+            zh, en = f"应有{expected}幅，现有{images.held}幅", f"{images.held} of {expected} images"
+            found.append(("R3.1", zh, en))
         elif images.expected is None:
-            yield "R3.7", f"现有{images.held}幅", f"{images.held} images"
-    elif not result.value or not (result.unit or case.item is None or _unitless(case.item)):
-        yield "R3.3", "", ""
-    if result.status not in ("final", "amended", "corrected"):
-        yield "R3.4", result.status, result.status
-    if newer := case.version.superseded_by:
-        when = newer.reported.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M") if newer.reported else "?"
-        yield "R3.5", f"新版报告于{when}", f"newer version of {when}"
-    elif case.version.undecided:
-        yield "R3.6", "", ""
+            found.append(("R3.7", f"现有{images.held}幅", f"{images.held} images"))
+    elif not result.value or not (result.unit or case.item is None or not needs_unit(case.item)):
+        found.append(("R3.3", "", ""))
+    if result.status not in STANDING:
+        found.append(("R3.4", result.status, result.status))
+    if newer := version.superseded_by:
+        when = f"{in_shanghai(newer.reported):%Y-%m-%d %H:%M}" if newer.reported else "?"
+        found.append(("R3.5", f"新版报告于{when}", f"newer version of {when}"))
+    elif version.undecided:
+        found.append(("R3.6", "", ""))
+    return found
 
 
-def mark(case: Case) -> Iterator[Finding]:
+def mark(case: Case) -> Findings:
     """Step 4: scope + HR. What is printed, what is signed and what the institution may have recognised each
     have a range, and every one of them must hold the receiver."""
     found = case.result.mark
     if found is None or found.state == "unsigned":
-        if not any(qualification(case)):  # without a qualification there is no mark; step 5 says so
-            yield "R4.3", "", ""
-    elif found.state != "valid":
-        yield _MARK_STATES[found.state], found.id, found.id
-    elif any(scope is None or not case.holds_receiver(scope) for scope in _ranges(case, found)):
-        yield "R4.1", found.printed, found.printed
+        # Without a qualification there is no mark; step 5 says so.
+        return () if qualification(case) else (("R4.3", "", ""),)
+    if found.state != "valid":
+        return ((_MARK_STATES[found.state], found.id, found.id),)
+    holds_receiver = case.question.holds_receiver
+    for scope in ranges(case, found):
+        if scope is None or not holds_receiver(scope):
+            return (("R4.1", found.printed, found.printed),)
+    return ()
 
 
 _MARK_STATES = {"invalid": "R4.2", "withdrawn": "R4.4", "unverifiable": "R4.5"}
 
 
-def _ranges(case: Case, mark: Mark) -> Iterator[str | None]:
+def ranges(case: Case, found: Mark) -> list[str | None]:
     """The ranges of a mark; None where what is printed names no region."""
-    yield mark.scope
-    issuer = case.catalogue.institutions.get(case.result.institution)
+    catalogue, scopes = case.question.catalogue, [found.scope]
+    issuer = catalogue.institutions.get(case.result.institution)
     if case.result.printed_mark and issuer:
-        yield case.catalogue.scope_of_mark(printed_range(case.result.printed_mark), issuer.region)
-    if scopes := [record.scope for record in case.holding]:
-        yield next((scope for scope in scopes if case.holds_receiver(scope)), scopes[0])
+        scopes.append(catalogue.scope_of_mark(printed_range(case.result.printed_mark), issuer.region))
+    if granted := case.reaching or case.holding:
+        scopes.append(granted[0].scope)
+    return scopes
 
 
-def qualification(case: Case) -> Iterator[Finding]:
+def qualification(case: Case) -> Findings:
     """Step 5: judged on the day of the examination, not only today."""
     if case.item is None:
-        return
-    institution = case.result.institution
-    if institution not in case.catalogue.institutions:
-        yield "R5.3", institution, institution
-    elif case.day is not None and not case.holding:
-        records = case.catalogue.qualifications_of(institution, case.item)
-        if stopped := next((q for q in records if q.valid_from <= case.day <= q.valid_to), None):
-            yield "R5.2", stopped.reason, stopped.id
-        else:
-            yield "R5.1", f"检查日{case.day.isoformat()}", f"on {case.day.isoformat()}"
+        return ()
+    institution, day = case.result.institution, case.day
+    if institution not in case.question.catalogue.institutions:
+        return (("R5.3", institution, institution),)
+    if day is None or case.holding:
+        return ()
+    for record in case.records:
+        if record.valid_from <= day <= record.valid_to:
+            return (("R5.2", record.reason, record.id),)
+    return (("R5.1", f"检查日{day.isoformat()}", f"on {day.isoformat()}"),)
 
 
-def hierarchy(case: Case) -> Iterator[Finding]:
-    """Step 6: only where the receiver's region has such a rule."""
-    if case.catalogue.hierarchy(case.receiver_region) is None:
-        return
-    issuer = case.catalogue.institutions.get(case.result.institution)
-    if issuer and LEVELS.index(issuer.level) < LEVELS.index(case.receiver_level):
-        yield (
-            "R6.1",
-            f"{issuer.level}，低于{case.receiver_level}",
-            f"{issuer.level} below {case.receiver_level}",
-        )
+def hierarchy(case: Case) -> Findings:
+    """Step 6: the level rules of the receiver's area, where it has any."""
+    return [(rule.id, "", "") for rule in applying(case, 6)]
 
 
-def window(case: Case) -> Iterator[Finding]:
-    """Step 7: the boundary counts as inside; see :func:`recognition.window.last_moment`."""
-    if case.base is None or case.base > case.check.at:
-        yield "R7.3", "", ""
-        return
-    if case.window is None:
-        if case.list is not None:
-            yield "R7.2", "", ""
-        return
-    until = last_moment(case.window, case.base)
-    if case.check.at > until:
-        days = case.window.days
-        default = ("（地区默认）", " (region default)") if case.window.is_default else ("", "")
-        yield (
-            "R7.1",
-            f"时限{days}天{default[0]}，已于{until:%Y-%m-%d %H:%M}届满",
-            f"window of {days} days{default[1]} ended {until:%Y-%m-%d %H:%M}",
-        )
+def window(case: Case) -> Findings:
+    """Step 7: the list's window and the receiver's own both count (:func:`recognition.window.last_moment`).
 
-
-def negative_list(case: Case) -> Iterator[Finding]:
-    """Step 8: the situations in which a repeat is allowed or asked for."""
-    item = case.ordered or case.item
-    if item is None:
-        return
-    for rule in case.catalogue.negative_list:
-        if (
-            _FACTS[rule.fact](case)
-            and case.catalogue.contains(rule.region, case.receiver_region)
-            and case.catalogue.covers(rule.items, item)
-        ):
-            yield rule.id, "", ""
-
-
-def data_quality(case: Case) -> Iterator[Finding]:
-    """Step 9: what cannot be compared or contradicts itself is looked at, not relied on."""
-    result = case.result
-    units = case.item.units if case.item else ()
-    if units and result.unit and not any(same_unit(result.unit, unit) for unit in units):
-        yield "R9.1", f"{result.unit}≠{units[0]}", f"{result.unit}, not {units[0]}"
-    if result.flags:
-        zh, en = zip(*(words(flag) for flag in result.flags), strict=True)
-        yield "R9.2", "、".join(zh), ", ".join(en)
-
-
-STEPS: tuple[Callable[[Case], Iterable[Finding]], ...] = (
-    match,
-    present,
-    mark,
-    qualification,
-    hierarchy,
-    window,
-    negative_list,
-    data_quality,
-)
-
-_FACTS: dict[str, Callable[[Case], bool]] = {
-    "emergency": lambda case: case.check.context.emergency or case.check.context.setting == "emergency",
-    "condition_changed": lambda case: case.check.context.condition_changed,
-    "pre_operation": lambda case: case.check.context.pre_operation,
-    "pre_transfusion": lambda case: case.check.context.pre_transfusion,
-    "forensic": lambda case: case.check.context.forensic,
-    "intervening_procedure": lambda case: case.check.context.intervening_procedure,
-    "rapid_change": lambda case: True,  # the items that the line names are what changes fast
-    "abnormal": lambda case: case.result.abnormal,
-}
-
-
-def receiver_of(check: Check, catalogue: Catalogue) -> tuple[str, str]:
-    """Region and level of the asking institution.
-
-    Raises:
-        UnknownEntry: the catalogue does not hold the institution.
+    Too old to recognise is not too old to read: the viewing period of the window says how long.
     """
-    institution = catalogue.institution(check.receiver)
-    if institution.level not in LEVELS:
-        raise UnknownEntry("level", institution.level, catalogue.version)
-    return institution.region, institution.level
+    at, limits = case.question.check.at, case.limits
+    if not limits:
+        base = case.result.performed or case.version.first_reported
+        if base is None or base > at:
+            return (("R7.3", "", ""),)
+        return (("R7.2", "", ""),) if case.aim and case.aim.list else ()
+    for limit in limits:
+        if limit.base is None or limit.base > at:
+            return (("R7.3", "", ""),)
+    found = [_ended(case, limit) for limit in limits if limit.until and at > limit.until]
+    if limits[0].window.is_default:
+        days = limits[0].window.days
+        found.append(("R7.6", f"{days}天", f"{days} days"))
+    return found
 
 
-def _unitless(item: Item | None) -> bool:
-    # Qualitative results and ratios carry no unit; the catalogue says so by listing none.
-    return item is not None and (not item.units or item.concept.split("|")[2:3] == ["QL"])
+def _ended(case: Case, limit: Limit) -> Finding:
+    images, days = case.result.images, limit.window.days
+    viewable = limit.viewing is not None and case.question.check.at <= limit.viewing
+    if viewable and (case.result.kind == "lab" or (images and images.held)):
+        rule = "R7.4"
+    else:
+        rule = "R7.5" if limit.window.institution else "R7.1"
+    until = f"{limit.until:%Y-%m-%d %H:%M}"
+    return rule, f"时限{days}天，已于{until}届满", f"window of {days} days ended {until}"
+
+
+def negative_list(case: Case) -> Findings:
+    """Step 8: the situations in which a repeat is allowed or asked for."""
+    return [(rule.id, "", "") for rule in applying(case, 8)]
+
+
+def data_quality(case: Case) -> Findings:
+    """Step 9: what cannot be compared or contradicts itself is looked at, not relied on."""
+    result, item, converted = case.result, case.item, case.converted
+    found: list[Finding] = []
+    if item is not None:
+        if converted is not None:
+            words = f"{result.value} {result.unit} → {converted.value} {converted.unit}"
+            found.append(("R9.3", words, words))
+        elif not case.comparable:
+            zh, en = (item.units[0], item.units[0]) if item.units else ("无单位", "without a unit")
+            found.append(("R9.1", f"{result.unit}≠{zh}", f"{result.unit}, not {en}"))
+        if item.method_dependent:
+            found.append(("R9.4", "", ""))
+    if result.flags:
+        flags = [words_of(flag) for flag in result.flags]
+        found.append(("R9.2", "、".join(zh for zh, _ in flags), ", ".join(en for _, en in flags)))
+    return found
+
+
+Step = Callable[[Case], Findings]
+
+STEPS: tuple[tuple[str, str, Step], ...] = (
+    ("身份", "identity", identity),
+    ("项目匹配", "match", match),
+    ("影像或数值", "object", present),
+    ("互认标识", "mark", mark),
+    ("质量资格", "qualification", qualification),
+    ("机构等级", "hierarchy", hierarchy),
+    ("互认时限", "window", window),
+    ("负面清单", "negative list", negative_list),
+    ("数据质量", "data quality", data_quality),
+)
+"""The steps in order, from 1: what each is called, and the function."""

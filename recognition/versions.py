@@ -10,7 +10,6 @@ The window of a corrected result runs from its first report: a correction does n
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -26,6 +25,8 @@ _RANK = {
     "cancelled": 3,
     "entered-in-error": 3,
 }
+STANDING = frozenset({"final", "amended", "corrected"})
+"""The states of a report that has been issued and stands."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -39,15 +40,20 @@ class Version(Struct, frozen=True):
 
 def versions(results: Sequence[Result]) -> list[Version]:
     """The standing of every result, in the order of the results; it does not depend on that order."""
-    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        groups[_key(result)].append(result)
-    standing = {key: _Group(group) for key, group in groups.items()}
-    return [standing[_key(result)].standing(result) for result in results]
+        groups.setdefault(_key(result), []).append(result)
+    standing = {key: _Group(group) for key, group in groups.items() if len(group) > 1}
+    return [
+        standing[key].standing(result)
+        if (key := _key(result)) in standing
+        else Version(None, False, result.reported)
+        for result in results
+    ]
 
 
 class _Group:
-    """All versions of one result."""
+    """Several versions of one result."""
 
     def __init__(self, members: list[Result]) -> None:
         self._first = min((r.reported for r in members if r.reported), default=None)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from catalog import Catalogue, load
+from catalog import Catalogue, Rule, Window, load
 from recognition import Check, Context, Images, Mark, Planned, Reading, Result, decide
 from recognition.model import Verdict
 
@@ -92,3 +92,59 @@ def judged(result: Result, asked: Check | None = None) -> Verdict:
 
 def rules(verdict: Verdict) -> list[str]:
     return [reason.rule for reason in verdict.reasons]
+
+
+def notes(verdict: Verdict) -> list[str]:
+    return [note.rule for note in verdict.notes]
+
+
+def window_row(**changes: Any) -> Window:
+    """A window of seven days for the laboratory list of 川渝."""
+    row = {
+        "list": "cy-lab",
+        "target": "*",
+        "days": 7,
+        "clock": "calendar_days",
+        "base": "report",
+        "boundary": "including",
+        "setting": "*",
+        "institution": "",
+        "view_days": 0,
+        "is_default": False,
+        "source": "a test",
+        "certainty": "illustrative",
+    }
+    return msgspec.convert(row | changes, Window)
+
+
+def with_windows(*rows: Window) -> Catalogue:
+    """The bundled catalogue with these windows and no others."""
+    return msgspec.structs.replace(catalogue(), windows=rows)
+
+
+def with_rules(*found: Rule) -> Catalogue:
+    """The bundled catalogue with these rules as well."""
+    return msgspec.structs.replace(catalogue(), rules=catalogue().rules | {rule.id: rule for rule in found})
+
+
+def condition(when: str, **changes: Any) -> Rule:
+    """A line of the negative list."""
+    line = {
+        "id": "N99",
+        "step": 8,
+        "effect": "view_only",
+        "when": when,
+        "region": "CN",
+        "zh": "测试",
+        "en": "test",
+        "source": "a test",
+        "owner": "a test",
+        "certainty": "illustrative",
+    }
+    return msgspec.convert(line | changes, Rule)
+
+
+def from_chongqing(item: str, **changes: Any) -> Result:
+    """A Chongqing value that a Chengdu hospital may rely on."""
+    told: dict[str, Any] = {"institution": "EX-CQ-01", "mark": Mark("CHUANYU", "川渝HR", "valid")}
+    return lab(item, **told | changes)

@@ -1,75 +1,26 @@
-"""Properties of the whole decision."""
+"""The decision as a whole: what appears in it, in which order, and the digest of a result."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catalog import UnknownEntry
-from recognition import Images, Mark, Planned, Reading, decide, digest
-from recognition.model import VERDICT_ORDER, Check
+from recognition import Images, Reading, decide, digest, facts
+from recognition.wanted import Under
 from tests.recognition.cases import (
     ALBUMIN,
     CHEST_BOTH,
     CHEST_PLAIN,
-    NOW,
-    POTASSIUM,
+    CST,
     catalogue,
     check,
     ct,
     judged,
     lab,
 )
-
-results = st.builds(
-    lab,
-    st.sampled_from([ALBUMIN, POTASSIUM]),
-    days_ago=st.floats(0, 60),
-    id=st.uuids().map(str),
-    status=st.sampled_from(["final", "corrected", "preliminary"]),
-    mark=st.sampled_from([None, Mark("CN", "全国HR", "valid"), Mark("420100", "武汉HR", "valid")]),
-    version_key=st.sampled_from(["a", "b", "c"]),
-    reading=st.sampled_from(
-        [Reading(ALBUMIN, "", ""), Reading(POTASSIUM, "", ""), Reading(None, None, "unknown")]
-    ),
-)
-lists_of_results = st.lists(results, max_size=6, unique_by=lambda r: r.id)
-
-
-@given(lists_of_results, st.randoms(use_true_random=False))
-def test_verdicts_do_not_depend_on_the_order_of_results(found, random) -> None:  # type: ignore[no-untyped-def]
-    shuffled = random.sample(found, len(found))
-    asked = check(ALBUMIN, POTASSIUM)
-    assert decide(asked, found, catalogue()) == decide(asked, shuffled, catalogue())
-
-
-@given(lists_of_results)
-def test_every_verdict_has_a_reason_with_words_in_both_languages(found) -> None:  # type: ignore[no-untyped-def]
-    for verdict in decide(check(ALBUMIN, POTASSIUM), found, catalogue()).verdicts:
-        assert verdict.reasons
-        assert all(reason.zh and reason.en for reason in verdict.reasons)
-
-
-@given(days=st.floats(0, 29), earlier=st.floats(0, 29))
-def test_a_result_inside_its_window_is_not_less_recognisable_for_having_come_earlier(
-    days: float, earlier: float
-) -> None:
-    asked_sooner = check(ALBUMIN, at=NOW - timedelta(days=min(days, earlier)))
-    result = lab(days_ago=max(days, earlier))
-    later, sooner = judged(result), judged(result, asked_sooner)
-    assert VERDICT_ORDER.index(sooner.verdict) <= VERDICT_ORDER.index(later.verdict)
-
-
-def test_advice_names_what_is_served_and_what_is_left_to_order() -> None:
-    panel = catalogue().panels["LFT"]
-    found = [lab(code, id=code) for code in panel.members if code not in ("1500104A", "1500204A")]
-    asked = Check(at=NOW, receiver="EX-SC-01", planned=(Planned(panel.name, panel.members, "LFT"),))
-    advice = decide(asked, found, catalogue()).advice[0]
-    assert (len(advice.served), set(advice.to_order)) == (10, {"1500104A", "1500204A"})
 
 
 def test_one_study_may_serve_for_two_planned_examinations() -> None:
@@ -103,12 +54,62 @@ def test_the_digest_follows_the_facts_and_not_our_reading_of_them() -> None:
     assert digest(result) != digest(msgspec.structs.replace(result, value="41.20"))
 
 
+def test_the_facts_are_what_the_hospital_wrote_and_nothing_else() -> None:
+    import json
+
+    result = ct(
+        source="ImagingStudy/7",
+        specimen="血清",
+        unit="g/L",
+        value="<0.1",
+        performed=datetime(2026, 11, 11, 10, 0, 30, 500, tzinfo=CST),
+        reported=None,
+    )
+    assert json.loads(facts(result)) == {
+        "institution": "EX-CQ-01",
+        "kind": "imaging",
+        "name": "CT 胸部平扫",
+        "performed": "2026-11-11T02:00:30+00:00",
+        "record": "ImagingStudy/7",
+        "reported": "",
+        "specimen": "血清",
+        "status": "final",
+        "study": "2.25.1",
+        "unit": "g/L",
+        "v": "1",
+        "value": "<0.1",
+    }
+
+
+def test_the_digest_is_sha_256() -> None:
+    import hashlib
+
+    assert digest(lab()) == hashlib.sha256(facts(lab())).digest()
+
+
+def test_a_time_at_the_edge_of_the_calendar_has_a_digest() -> None:
+    edge = datetime(1, 1, 1, tzinfo=CST)
+    assert facts(lab(reported=edge)) != facts(lab(reported=None))
+
+
 def test_the_digest_is_taken_over_rfc_8785_bytes() -> None:
     import json
 
     import rfc8785
 
-    from recognition import facts
-
     result = lab(value="<0.1", local_name='白蛋白"\\\n\x01')
     assert facts(result) == rfc8785.dumps(json.loads(facts(result)))
+
+
+def test_what_was_worked_out_under_one_catalogue_is_kept_apart_from_another() -> None:
+    other = msgspec.structs.replace(catalogue())
+    assert Under(catalogue()) == Under(catalogue())
+    assert Under(catalogue()) != Under(other)
+    assert Under(catalogue()) != catalogue()
+
+
+def test_a_changed_catalogue_decides_by_itself() -> None:
+    assert judged(lab()).verdict == "recognised"
+    stopped = msgspec.structs.replace(catalogue(), qualifications=())
+    assert decide(check(ALBUMIN), [lab()], stopped).verdicts[0].verdict == "not_recognised"
+    assert judged(lab()).verdict == "recognised"

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from recognition import Context, Images, Mark, Reading, decide
+from catalog import Window
+from recognition import Check, Context, Images, Mark, Reading, Result, Verdict, decide
 from tests.recognition.cases import (
     ALBUMIN,
     CHEST_BOTH,
     CHEST_PLAIN,
+    CST,
     GLUCOSE,
     NOW,
     POTASSIUM,
@@ -24,12 +26,17 @@ from tests.recognition.cases import (
     judged,
     lab,
     rules,
+    window_row,
+    with_windows,
 )
 
 
 def test_a_value_that_meets_every_step_is_recognised() -> None:
     verdict = judged(lab())
-    assert (verdict.verdict, rules(verdict), verdict.serves) == ("recognised", ["R0.1"], ALBUMIN)
+    words = catalogue().rule("R0.1")
+    (reason,) = verdict.reasons
+    assert (verdict.verdict, verdict.serves) == ("recognised", ALBUMIN)
+    assert (reason.rule, reason.zh, reason.en) == ("R0.1", words.zh, words.en)
 
 
 def test_a_study_that_meets_every_step_is_recognised() -> None:
@@ -43,9 +50,181 @@ def test_another_persons_result_is_refused_and_not_shown() -> None:
     assert (verdict.result.value, verdict.result.local_name, verdict.result.institution) == ("", "", "")
 
 
+def test_somebody_elses_result_is_told_by_id_node_kind_and_nothing_else() -> None:
+    (verdict,) = decide(check(), [lab(identity="weak")], catalogue()).verdicts
+    empty = Result(
+        id=lab().id,
+        node="hb-lis",
+        kind="lab",
+        institution="",
+        local_name="",
+        reading=Reading(None, None, ""),
+        identity="weak",
+        status="final",
+        performed=None,
+        reported=None,
+        version_key="",
+    )
+    assert (verdict.result, verdict.serves, verdict.list, verdict.notes) == (empty, None, None, ())
+
+
+def test_somebody_elses_result_is_told_once_however_many_it_would_serve() -> None:
+    found = ct(CHEST_BOTH, identity="weak")
+    assert len(decide(check(CHEST_PLAIN, CHEST_BOTH), [found], catalogue()).verdicts) == 1
+
+
+def test_the_particulars_of_an_unread_name_are_the_name_and_the_reason() -> None:
+    unread = judged(lab(reading=Reading(None, None, "unknown"), local_name="某项"), check(ALBUMIN))
+    assert unread.reasons[0].zh.endswith("（原名“某项”（unknown））")
+    assert unread.reasons[0].en.endswith("(local name, unknown)")
+
+
+def test_another_item_is_named_beside_the_planned_one() -> None:
+    (reason, *_) = judged(lab(URINE_GLUCOSE), check(GLUCOSE)).reasons
+    found, planned = (catalogue().item(code) for code in (URINE_GLUCOSE, GLUCOSE))
+    assert reason.zh.endswith(f"（已有“{found.name}”，拟开“{planned.name}”）")
+    assert reason.en.endswith(
+        f"(found {found.code} {found.concept}, planned {planned.code} {planned.concept})"
+    )
+
+
+def test_an_unlisted_item_is_named() -> None:
+    only_alliance = next(i for i in catalogue().items.values() if i.lists == ("lab8-lab",))
+    (reason,) = (r for r in judged(lab(only_alliance.code)).reasons if r.rule == "R2.4")
+    assert reason.zh.endswith(f"（{only_alliance.name}）")
+    assert reason.en.endswith(f"({only_alliance.code})")
+
+
+@pytest.mark.parametrize(
+    ("images", "zh", "en"),
+    [
+        (Images(119, 120), "（应有120幅，现有119幅）", "(119 of 120 images)"),
+        (Images(0), "（应有?幅，现有0幅）", "(0 of ? images)"),
+        (Images(7), "（现有7幅）", "(7 images)"),
+    ],
+)
+def test_images_are_counted_in_the_reason(images: Images, zh: str, en: str) -> None:
+    (reason,) = judged(ct(images=images)).reasons
+    assert (reason.zh.endswith(zh), reason.en.endswith(en)) == (True, True)
+
+
+def test_a_single_image_of_one_is_complete() -> None:
+    assert judged(ct(images=Images(1, 1))).verdict == "recognised"
+
+
+@pytest.mark.parametrize(("state", "id_"), [("invalid", "M7"), ("withdrawn", "M8"), ("unverifiable", "M9")])
+def test_a_mark_that_is_worth_nothing_is_named(state: Any, id_: str) -> None:
+    (reason,) = judged(lab(mark=Mark("CN", "全国HR", state, id_))).reasons
+    assert (reason.zh.endswith(f"（{id_}）"), reason.en.endswith(f"({id_})")) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("printed", "verdict"),
+    [
+        ("全国HR", "recognised"),
+        ("川渝HR", "recognised"),
+        ("鄂HR", "view_only"),
+        ("HR", "view_only"),
+        ("月球HR", "view_only"),
+    ],
+)
+def test_what_is_printed_must_hold_the_receiver_as_well(printed: str, verdict: str) -> None:
+    assert judged(lab(printed_mark=printed)).verdict == verdict
+
+
+def test_a_bare_hr_means_the_province_of_the_issuer() -> None:
+    assert judged(ct(institution="EX-SC-02", printed_mark="HR")).verdict == "recognised"
+
+
+def test_what_is_printed_by_an_unknown_institution_is_not_read() -> None:
+    assert rules(judged(lab(printed_mark="鄂HR", institution="EX-XX-99"))) == ["R5.3"]
+
+
+def test_a_mark_without_a_scope_reaches_nobody() -> None:
+    assert rules(judged(lab(mark=Mark(None, "HR", "valid")))) == ["R4.1"]
+
+
+def test_a_mark_reaches_no_further_than_the_qualification() -> None:
+    verdict = judged(lab("1500104A"))
+    assert (rules(verdict), verdict.reasons[0].zh.endswith("（全国HR）")) == (["R4.1"], True)
+
+
+def test_any_qualification_that_holds_the_receiver_is_enough() -> None:
+    record = next(q for q in catalogue().qualifications if q.id == "Q-HB-01-01")
+    narrow = msgspec.structs.replace(record, id="Q-narrow", scope="420000")
+    for records in ((record, narrow), (narrow, record)):
+        both = msgspec.structs.replace(catalogue(), qualifications=records)
+        assert decide(check(), [lab()], both).verdicts[0].verdict == "recognised"
+
+
+def test_an_unknown_institution_is_named() -> None:
+    (reason,) = judged(lab(institution="EX-XX-99")).reasons
+    assert (reason.zh.endswith("（EX-XX-99）"), reason.en.endswith("(EX-XX-99)")) == (True, True)
+
+
+def test_a_missing_qualification_names_the_day() -> None:
+    nobody = msgspec.structs.replace(catalogue(), qualifications=())
+    (reason,) = (r for r in decide(check(), [lab()], nobody).verdicts[0].reasons if r.rule == "R5.1")
+    assert (reason.zh.endswith("（检查日2026-11-15）"), reason.en.endswith("(on 2026-11-15)")) == (True, True)
+
+
+def test_a_suspended_qualification_names_its_reason_and_record() -> None:
+    (reason, *_) = judged(lab("1500204A", mark=None)).reasons
+    record = next(q for q in catalogue().qualifications if q.id == "Q-HB-01-03")
+    assert (reason.zh.endswith(f"（{record.reason}）"), reason.en.endswith("(Q-HB-01-03)")) == (True, True)
+
+
+def test_a_record_of_another_period_is_no_suspension() -> None:
+    record = next(q for q in catalogue().qualifications if q.id == "Q-HB-01-01")
+    over = msgspec.structs.replace(record, valid_from=date(2025, 1, 1), valid_to=date(2026, 11, 14))
+    ahead = msgspec.structs.replace(record, valid_from=date(2026, 11, 16), valid_to=date(2027, 11, 14))
+    past = msgspec.structs.replace(catalogue(), qualifications=(over, ahead))
+    assert "R5.1" in rules(decide(check(), [lab(days_ago=5)], past).verdicts[0])
+
+
+def test_a_suspension_on_the_first_and_last_day_of_a_record_is_a_suspension() -> None:
+    record = next(q for q in catalogue().qualifications if q.id == "Q-HB-01-03")
+    for start, end in ((15, 30), (1, 15)):
+        one = msgspec.structs.replace(
+            record, valid_from=date(2026, 11, start), valid_to=date(2026, 11, end), items="*"
+        )
+        past = msgspec.structs.replace(catalogue(), qualifications=(one,))
+        assert "R5.2" in rules(decide(check(), [lab(days_ago=5)], past).verdicts[0])
+
+
+def test_a_stand_in_is_recognised_in_the_words_of_its_relation() -> None:
+    verdict = judged(ct(CHEST_BOTH), check(CHEST_PLAIN))
+    relation = catalogue().stand_in(CHEST_PLAIN, CHEST_BOTH)
+    assert relation is not None
+    (reason,) = verdict.reasons
+    assert (reason.zh.endswith(f"（{relation.zh}）"), reason.en.endswith(f"({relation.en})")) == (True, True)
+
+
+def test_flags_are_told_in_words() -> None:
+    flagged = lab(flags=("completeness:no-status", "made:up"))
+    (reason,) = judged(flagged).reasons
+    assert reason.zh.endswith("（报告状态不明、made:up）")
+    assert reason.en.endswith("(no known status, made:up)")
+
+
+def test_the_reasons_with_the_effect_of_the_verdict_come_first_in_the_order_of_the_steps() -> None:
+    verdict = judged(lab(mark=None, status="preliminary", days_ago=40, flags=("made:up",)))
+    assert rules(verdict) == ["R3.4", "R7.1", "R4.3", "R9.2"]
+
+
+def test_a_verdict_names_the_list_that_counts() -> None:
+    assert (judged(lab()).list, judged(ct()).list) == ("cy-lab", "cy-imaging")
+
+
 def test_a_name_that_cannot_be_read_is_shown_for_viewing_only() -> None:
     verdict = judged(lab(reading=Reading(None, None, "unknown")), check(ALBUMIN))
     assert (verdict.verdict, rules(verdict)[0]) == ("view_only", "R2.1")
+
+
+def test_a_study_that_was_read_as_a_laboratory_item_is_not_read_at_all() -> None:
+    wrong = ct(reading=Reading(ALBUMIN, "ALB|S|QN|-", ""))
+    (verdict,) = decide(check(ALBUMIN, CHEST_PLAIN), [wrong], catalogue()).verdicts
+    assert (verdict.verdict, rules(verdict), verdict.item) == ("view_only", ["R2.1"], None)
 
 
 def test_a_name_that_contradicts_its_fields_is_viewed_only() -> None:
@@ -63,7 +242,8 @@ def test_an_enhanced_study_serves_for_a_plain_order_by_the_stand_in_relation() -
 
 
 def test_a_plain_study_does_not_serve_for_an_enhanced_order() -> None:
-    assert rules(judged(ct(CHEST_PLAIN), check(CHEST_BOTH)))[0] == "R2.2"
+    enhanced = imaging_item("CT|胸部|-|contrast|-")
+    assert rules(judged(ct(CHEST_PLAIN), check(enhanced)))[0] == "R2.2"
 
 
 def test_the_left_knee_does_not_serve_for_the_right() -> None:
@@ -163,23 +343,159 @@ def test_an_unknown_institution_is_viewed_only() -> None:
     assert "R5.3" in rules(judged(lab(institution="XX-01")))
 
 
-def test_a_region_without_a_hierarchy_rule_does_not_compare_levels() -> None:
-    assert "R6.1" not in rules(judged(ct(institution="EX-CQ-02")))
-
-
-def test_a_region_with_a_hierarchy_rule_refuses_a_lower_level() -> None:
-    moved = {
-        **catalogue().institutions,
-        "EX-SC-01": msgspec.structs.replace(catalogue().institutions["EX-SC-01"], region="320000"),
-    }
-    jiangsu = msgspec.structs.replace(catalogue(), institutions=moved)
-    decision = decide(check(CHEST_PLAIN), [ct(institution="EX-CQ-02")], jiangsu)
-    assert "R6.1" in rules(decision.verdicts[0])
+def test_a_region_without_a_level_rule_does_not_compare_levels() -> None:
+    assert rules(judged(ct(institution="EX-SC-02"))) == ["R0.1"]
 
 
 def test_a_result_older_than_its_window_is_not_recognised() -> None:
     verdict = judged(lab(POTASSIUM, days_ago=9))
     assert (verdict.verdict, rules(verdict)[0]) == ("not_recognised", "R7.1")
+
+
+def seen(found: Result, at: Check, *windows: Window) -> Verdict:
+    """The verdict under these windows and no others."""
+    return decide(at, [found], with_windows(*windows)).verdicts[0]
+
+
+IMAGING = window_row(list="cy-imaging", base="performed", view_days=60)
+
+
+def test_a_window_that_ended_says_how_long_it_was_and_when_it_ended() -> None:
+    (reason,) = seen(lab(days_ago=8), check(), window_row()).reasons
+    assert reason.zh.endswith("（时限7天，已于2026-11-19 23:59届满）")
+    assert reason.en.endswith("(window of 7 days ended 2026-11-19 23:59)")
+
+
+def test_a_window_from_the_examination_does_not_count_from_the_report() -> None:
+    row = window_row(list="cy-imaging", base="performed")
+    assert rules(seen(ct(reported=NOW), check(CHEST_PLAIN), row)) == ["R7.1"]
+
+
+def test_a_window_from_the_report_does_not_count_from_the_examination() -> None:
+    assert rules(seen(lab(days_ago=9, reported=NOW), check(), window_row())) == ["R0.1"]
+
+
+def test_images_that_are_there_may_be_viewed_in_the_viewing_period() -> None:
+    assert rules(seen(ct(), check(CHEST_PLAIN), IMAGING)) == ["R7.4"]
+
+
+@pytest.mark.parametrize(
+    ("images", "rule"),
+    [(None, "R3.2"), (Images(None, 9), "R3.2"), (Images(0, 9), "R3.1"), (Images(0), "R3.1")],
+)
+def test_a_viewing_period_is_of_no_use_without_images(images: Images | None, rule: str) -> None:
+    assert set(rules(seen(ct(images=images), check(CHEST_PLAIN), IMAGING))) == {rule, "R7.1"}
+
+
+def test_a_study_with_some_images_may_still_be_viewed_for_what_there_is() -> None:
+    found = rules(seen(ct(images=Images(1, 9)), check(CHEST_PLAIN), IMAGING))
+    assert set(found) == {"R3.1", "R7.4"}
+
+
+def test_a_laboratory_value_may_be_viewed_without_images() -> None:
+    verdict = seen(lab(days_ago=8), check(), window_row(view_days=60))
+    assert (verdict.verdict, rules(verdict)) == ("view_only", ["R7.4"])
+
+
+OWN = {"institution": "EX-SC-01", "days": 3}
+
+
+def test_the_receivers_own_window_ends_earlier() -> None:
+    verdict = seen(lab(days_ago=4), check(), window_row(), window_row(**OWN))
+    assert (verdict.verdict, rules(verdict)) == ("not_recognised", ["R7.5"])
+
+
+def test_both_windows_must_hold() -> None:
+    verdict = seen(lab(days_ago=8), check(), window_row(), window_row(**OWN))
+    assert rules(verdict) == ["R7.1", "R7.5"]
+
+
+def test_a_longer_window_of_the_receivers_own_loosens_nothing() -> None:
+    longer = window_row(institution="EX-SC-01", days=90)
+    assert rules(seen(lab(days_ago=8), check(), window_row(), longer)) == ["R7.1"]
+
+
+def test_the_viewing_period_of_the_receivers_own_window_loosens_nothing() -> None:
+    own = window_row(institution="EX-SC-01", days=90, view_days=365)
+    assert seen(lab(days_ago=8), check(), window_row(), own).verdict == "not_recognised"
+
+
+def test_the_receivers_own_window_for_a_setting_counts_in_that_setting() -> None:
+    windows = (window_row(), window_row(**OWN, setting="inpatient"))
+    assert rules(seen(lab(days_ago=4), check(ALBUMIN), *windows)) == ["R0.1"]
+    assert rules(seen(lab(days_ago=4), check(ALBUMIN, setting="inpatient"), *windows)) == ["R7.5"]
+
+
+def test_the_receivers_own_window_may_have_a_viewing_period() -> None:
+    own = window_row(**OWN, view_days=6)
+    assert rules(seen(lab(days_ago=4), check(), window_row(), own)) == ["R7.4"]
+
+
+def test_another_institutions_own_window_does_not_count() -> None:
+    other = window_row(institution="EX-SC-02", days=3)
+    assert rules(seen(lab(days_ago=4), check(), window_row(), other)) == ["R0.1"]
+
+
+def test_an_own_window_without_one_of_the_list_makes_no_window() -> None:
+    assert rules(seen(lab(days_ago=1), check(), window_row(**OWN))) == ["R7.2"]
+
+
+def test_an_own_window_counts_only_where_the_list_allows_additions() -> None:
+    lists = catalogue().lists
+    closed = msgspec.structs.replace(lists["cy-lab"], additions=False)
+    under = msgspec.structs.replace(
+        with_windows(window_row(), window_row(**OWN)), lists=lists | {"cy-lab": closed}
+    )
+    assert rules(decide(check(), [lab(days_ago=4)], under).verdicts[0]) == ["R0.1"]
+
+
+def test_a_window_for_the_setting_of_the_encounter_comes_before_that_for_any() -> None:
+    windows = (window_row(days=30), window_row(days=1, setting="inpatient"))
+    assert rules(seen(lab(days_ago=4), check(ALBUMIN), *windows)) == ["R0.1"]
+    assert rules(seen(lab(days_ago=4), check(ALBUMIN, setting="inpatient"), *windows)) == ["R7.1"]
+
+
+def test_what_is_recognisable_expires_with_the_first_of_the_windows() -> None:
+    verdict = seen(lab(days_ago=1), check(), window_row(), window_row(**OWN))
+    assert verdict.expires == datetime(2026, 11, 22, 23, 59, 59, 999999, tzinfo=CST)
+
+
+def test_what_has_expired_says_when() -> None:
+    verdict = seen(lab(days_ago=8), check(), window_row())
+    assert verdict.expires == datetime(2026, 11, 19, 23, 59, 59, 999999, tzinfo=CST)
+
+
+@pytest.mark.parametrize("performed", [None, NOW + timedelta(seconds=1)])
+def test_without_a_past_time_nothing_expires(performed: datetime | None) -> None:
+    assert seen(lab(performed=performed, reported=performed), check(), window_row()).expires is None
+
+
+def test_a_result_of_this_very_moment_is_not_of_the_future() -> None:
+    verdict = seen(lab(days_ago=0), check(), window_row())
+    assert (rules(verdict), verdict.expires is None) == (["R0.1"], False)
+
+
+def test_a_time_in_the_future_for_either_window_is_refused() -> None:
+    own = window_row(**OWN, base="performed")
+    verdict = seen(lab(performed=NOW + timedelta(hours=1)), check(), window_row(), own)
+    assert (rules(verdict)[0], verdict.expires) == ("R7.3", None)
+
+
+@pytest.mark.parametrize("performed", [None, NOW + timedelta(seconds=1)])
+def test_without_a_window_a_time_is_still_needed(performed: datetime | None) -> None:
+    (reason, *_) = seen(lab(performed=performed, reported=None), check()).reasons
+    words = catalogue().rule("R7.3")
+    assert (reason.rule, reason.zh, reason.en) == ("R7.3", words.zh, words.en)
+
+
+@pytest.mark.parametrize("times", [{"performed": None}, {"reported": None}, {"days_ago": 0}])
+def test_without_a_window_a_time_in_the_past_is_enough(times: dict[str, Any]) -> None:
+    assert "R7.2" in rules(seen(lab(**times), check()))
+
+
+def test_a_default_window_says_of_how_many_days_it_is() -> None:
+    (note,) = judged(ct()).notes
+    assert (note.rule, note.zh.endswith("（30天）"), note.en.endswith("(30 days)")) == ("R7.6", True, True)
 
 
 @pytest.mark.parametrize(

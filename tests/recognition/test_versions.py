@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recognition import Result, decide
-from tests.recognition.cases import ALBUMIN, NOW, catalogue, check, lab, rules
+from tests.recognition.cases import ALBUMIN, CST, NOW, catalogue, check, lab, rules
 
 LATER = NOW - timedelta(days=4)
 
@@ -45,6 +46,15 @@ def test_a_retraction_stands_above_a_later_report() -> None:
     assert judged(retracted, new()) == {"old": ["R3.4"], "new": ["R3.5"]}
 
 
+@pytest.mark.parametrize("status", ["cancelled", "entered-in-error"])
+def test_a_retraction_stands_above_a_later_correction(status: str) -> None:
+    assert judged(old(status=status), new(status="corrected")) == {"old": ["R3.4"], "new": ["R3.5"]}
+
+
+def test_a_later_preliminary_report_does_not_supersede_a_final_one() -> None:
+    assert judged(old(), new(status="preliminary"))["old"] == ["R0.1"]
+
+
 def test_two_different_values_of_one_moment_are_not_relied_on() -> None:
     assert judged(old(), new(reported=old().reported)) == {"old": ["R3.6"], "new": ["R3.6"]}
 
@@ -57,6 +67,58 @@ def test_a_correction_does_not_make_an_examination_newer() -> None:
     first = old(days_ago=40)
     corrected = new(days_ago=40, reported=NOW - timedelta(days=1), status="corrected")
     assert judged(first, corrected)["new"] == ["R7.1"]
+
+
+def test_the_window_of_a_correction_runs_from_the_first_report_and_not_from_the_examination() -> None:
+    performed, first = NOW - timedelta(days=40), NOW - timedelta(days=29)
+    versions = [
+        old(performed=performed, reported=first),
+        new(performed=performed, reported=NOW - timedelta(days=1), status="corrected"),
+    ]
+    verdicts = {v.result.id: v for v in decide(check(ALBUMIN), versions, catalogue()).verdicts}
+    until = datetime.combine(first.date() + timedelta(days=30), time.max, tzinfo=CST)
+    assert (rules(verdicts["new"]), verdicts["new"].expires) == (["R0.1"], until)
+
+
+def test_versions_without_any_report_time_are_told_apart_by_their_rank() -> None:
+    assert judged(old(reported=None), new(reported=None, status="corrected")) == {
+        "old": ["R3.5"],
+        "new": ["R0.1"],
+    }
+
+
+def test_the_reason_says_when_the_newer_version_was_reported() -> None:
+    decision = decide(check(ALBUMIN), [old(), new(status="corrected")], catalogue())
+    (reason,) = next(v.reasons for v in decision.verdicts if v.result.id == "old")
+    assert reason.zh.endswith("（新版报告于2026-11-16 10:00）")
+    assert reason.en.endswith("(newer version of 2026-11-16 10:00)")
+
+
+def test_a_newer_version_without_a_report_time_is_named_without_it() -> None:
+    decision = decide(check(ALBUMIN), [old(), new(status="corrected", reported=None)], catalogue())
+    (reason,) = next(v.reasons for v in decision.verdicts if v.result.id == "old")
+    assert reason.zh.endswith("（新版报告于?）")
+
+
+@pytest.mark.parametrize("differs", ["value", "unit", "specimen", "study_uid", "performed", "status"])
+def test_versions_that_stand_level_are_undecided_when_anything_of_the_result_differs(differs: str) -> None:
+    changes: dict[str, Any] = {
+        "value": "21",
+        "unit": "g/dL",
+        "specimen": "血浆",
+        "study_uid": "2.25.7",
+        "performed": NOW - timedelta(days=5, hours=1),
+        "status": "amended",
+    }
+    one = old(status="corrected")
+    told: dict[str, Any] = {"id": "other", differs: changes[differs]}
+    other = msgspec.structs.replace(one, **told)
+    assert all("R3.6" in found for found in judged(one, other).values())
+
+
+@pytest.mark.parametrize("apart", [{"institution": "EX-HA-01"}, {"version_key": "another"}])
+def test_only_results_of_one_institution_and_key_are_versions_of_one_another(apart: dict[str, str]) -> None:
+    assert judged(old(), new(status="corrected", **apart))["old"] == ["R0.1"]
 
 
 @pytest.mark.parametrize("status", ["final", "corrected", "entered-in-error"])
