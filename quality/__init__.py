@@ -1,5 +1,27 @@
-"""Evidence of quality: first the data-quality dimensions of a single result."""
+"""Evidence of quality: the data-quality dimensions of a single result, and evaluations of laboratories."""
 
+from quality.eqa import UNVERIFIED, Criteria, Event, qualifications_from, read_events, satisfactory, score
+from quality.errors import EventsRefused, NotANumber, QualityError
+from quality.iqc import WestgardRule, broken, in_control, z_scores
+from quality.limits import Limit, Shape
 from quality.record import assess
 
-__all__ = ["assess"]
+__all__ = [
+    "UNVERIFIED",
+    "Criteria",
+    "Event",
+    "EventsRefused",
+    "Limit",
+    "NotANumber",
+    "QualityError",
+    "Shape",
+    "WestgardRule",
+    "assess",
+    "broken",
+    "in_control",
+    "qualifications_from",
+    "read_events",
+    "satisfactory",
+    "score",
+    "z_scores",
+]
