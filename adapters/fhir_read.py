@@ -103,6 +103,28 @@ class Quantity(Struct, frozen=True):
         return self.comparator + number(self.value)
 
 
+class ReferenceRange(Struct, frozen=True):
+    """FHIR Observation.referenceRange: in words, or as bounds."""
+
+    low: Quantity = Quantity()
+    high: Quantity = Quantity()
+    text: str = ""
+
+    def written(self, unit: str) -> str:
+        """The range in the hospital's words, else its bounds; a bound's unit where it is not ``unit``.
+
+        A comparator stays as written: "<5.0" is exclusive. Bounds without one are inclusive (R4 Observation).
+        """
+        if self.text:
+            return self.text.strip()
+        low, high = (_bound(bound, unit) for bound in (self.low, self.high))
+        if low and high and not self.low.comparator + self.high.comparator:
+            return f"{low}–{high}"
+        low = low if self.low.comparator or not low else f">={low}"
+        high = high if self.high.comparator or not high else f"<={high}"
+        return " ".join(bound for bound in (low, high) if bound)
+
+
 class Ratio(Struct, frozen=True):
     """FHIR Ratio: titres such as 1:80."""
 
@@ -172,6 +194,7 @@ class Observation(Record, frozen=True, kw_only=True, rename="camel"):
     issued: str = ""
     specimen: Reference = Reference()
     interpretation: tuple[Concept, ...] = ()
+    reference_range: tuple[ReferenceRange, ...] = ()
     has_member: tuple[Reference, ...] = ()
     value_quantity: Quantity | None = None
     value_string: str = ""
@@ -195,6 +218,12 @@ class Observation(Record, frozen=True, kw_only=True, rename="camel"):
             ratio = self.value_ratio
             return f"{ratio.numerator.written}:{ratio.denominator.written}", ratio.numerator.unit
         return self.value_string or self.value_codeable_concept.name or number(self.value_integer), ""
+
+    @property
+    def reference(self) -> str:
+        """The reference range as written; all of them where there are several (by sex, age, phase)."""
+        ranges = (stated.written(self.value[1]) for stated in self.reference_range)
+        return "; ".join(written for written in ranges if written)
 
 
 class DiagnosticReport(Record, frozen=True, kw_only=True, rename="camel"):
@@ -234,6 +263,13 @@ class ImagingStudy(Record, frozen=True, kw_only=True, rename="camel"):
         """The DICOM Study Instance UID, empty without one."""
         uids = (i.value for i in self.identifier if i.system == "urn:dicom:uid")
         return next(uids, "").removeprefix("urn:oid:")
+
+
+def _bound(bound: Quantity, unit: str) -> str:
+    if not number(bound.value):
+        return ""
+    named = bound.unit or bound.code
+    return bound.written if named in ("", unit) else f"{bound.written} {named}"
 
 
 def number(raw: Raw) -> str:

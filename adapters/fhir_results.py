@@ -117,6 +117,7 @@ class Reader:
             specimen=local.specimen,
             value=value,
             unit=unit,
+            reference=observation.reference,
             abnormal=any(c.code in ABNORMAL for i in observation.interpretation for c in i.coding),
             printed_mark=observation.printed_mark()
             or (report.printed_mark() if report else "")

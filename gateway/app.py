@@ -10,7 +10,20 @@ from starlette.exceptions import HTTPException
 
 from gateway.checks import Checks
 from gateway.errors import TABLE
-from gateway.faces import cds, docs, fhir, ledger, operations, peer, rest
+from gateway.explaining import Explaining
+from gateway.faces import (
+    catalogues,
+    cds,
+    docs,
+    explain,
+    fhir,
+    ledger,
+    operations,
+    peer,
+    rest,
+    statistics,
+    terminology,
+)
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
 from gateway.log import Log
@@ -43,11 +56,13 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
             app.state.checks = checks
             app.state.outcomes = Outcomes(gateway, checks)
             app.state.peers = Peers(gateway)
+            app.state.explaining = Explaining(gateway)
+            app.state.terminologies = terminology.Terminologies(gateway)
             guard.metrics = gateway.metrics
             yield
 
     app = describe_app(lifespan)
-    guard = Guard(app, write)
+    guard = Guard(terminology.Direct(app), write)
     for kind in TABLE:
         app.add_exception_handler(kind, guard.handle)
     for further in (HTTPException, Exception):
@@ -65,7 +80,19 @@ def describe_app(lifespan: object = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    for face in (rest, peer, fhir, cds, ledger, operations, docs):
+    for face in (
+        rest,
+        explain,
+        statistics,
+        catalogues,
+        peer,
+        fhir,
+        terminology,
+        cds,
+        ledger,
+        operations,
+        docs,
+    ):
         app.include_router(face.router)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import httpx
 import msgspec
 
 from gateway.model import CheckAnswer, Problem
+
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -20,9 +23,20 @@ def ask(gateway: str, token: str, body: Mapping[str, object], *, seconds: float 
     Raises:
         Refused: with the gateway's own sentence.
     """
+    return post(f"{gateway.rstrip('/')}/api/v1/checks", token, body, CheckAnswer, seconds=seconds)
+
+
+def post(
+    address: str, token: str, body: Mapping[str, object], answer: type[T], *, seconds: float = 30.0
+) -> T:
+    """Post a body to a route of the REST face and read its answer.
+
+    Raises:
+        Refused: with the gateway's own sentence.
+    """
     try:
         response = httpx.post(
-            f"{gateway.rstrip('/')}/api/v1/checks",
+            address,
             content=msgspec.json.encode(body),
             headers={
                 "Content-Type": "application/json",
@@ -32,13 +46,13 @@ def ask(gateway: str, token: str, body: Mapping[str, object], *, seconds: float 
             trust_env=False,
         )
     except httpx.HTTPError as wrong:
-        raise Refused(f"{gateway} cannot be asked: {type(wrong).__name__}") from None
+        raise Refused(f"{address} cannot be asked: {type(wrong).__name__}") from None
     try:
         if response.status_code == 200:
-            return msgspec.json.decode(response.content, type=CheckAnswer)
+            return msgspec.json.decode(response.content, type=answer)
         problem = msgspec.json.decode(response.content, type=Problem)
     except msgspec.MsgspecError:
-        raise Refused(f"{gateway} answered {response.status_code} with something unreadable") from None
+        raise Refused(f"{address} answered {response.status_code} with something unreadable") from None
     raise Refused(
         f"{problem.status} {problem.code}: {problem.detail}"
         + (f" ({problem.field})" if problem.field else "")

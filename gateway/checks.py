@@ -16,34 +16,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
 
 from adapters import KeyTaken, Question, elapsed_ms
+from adapters.fhir_time import in_range
 from adapters.store import Document
 from catalog import Catalogue, Kind
+from gateway.answers import answer_of
+from gateway.cases import case_document
 from gateway.clients import Client
 from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
-from gateway.model import (
-    AdviceOut,
-    CatalogueRef,
-    CheckAnswer,
-    CheckRequest,
-    Coded,
-    LedgerRef,
-    PersonIn,
-    ResultOut,
-    Unnamed,
-    VerdictOut,
-)
-from gateway.wiring import Gateway, Rules
+from gateway.ids import new_id
+from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn, Unnamed
+from gateway.rules import Rules
+from gateway.wiring import Gateway
 from mapping import LocalName, canonical
-from recognition import Check, Decision, Planned, Verdict, decide, digest
+from recognition import Check, Context, Decision, Planned, decide, digest
 from security.errors import IdentityRefused
 from security.identity import IDENTIFIER_TYPES, Identifier, identifier
 
@@ -52,7 +45,7 @@ OLDEST = timedelta(days=7)
 RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
 
-_UNNAMED: dict[str, tuple[str, str]] = {
+UNNAMED: dict[str, tuple[str, str]] = {
     "unknown": ("目录中没有此名称，请核对或改选项目", "no item has this name; check it or send a code"),
     "ambiguous": ("此名称可指不同项目，请改选项目", "the name may mean different items; send a code"),
     "scale_unsaid": ("此名称须注明定量或定性", "the name needs to say whether it is quantitative"),
@@ -60,6 +53,18 @@ _UNNAMED: dict[str, tuple[str, str]] = {
     "no_modality": ("此名称须同时注明检查类型", "the name needs its modality beside it"),
     "conflict": ("名称与随附的检查类型、标本或标识不一致", "the name contradicts what is beside it"),
     "lost_character": ("名称中有丢失的字符，请检查字符集", "a character of the name was lost on the way"),
+    "part_unsaid": ("此名称没有写明检查部位", "the name says no body part"),
+    "part_undivided": ("此名称的部位须写明到具体部位", "the part has to be a single one, such as the knee"),
+    "several_regions": ("一次扫描多个部位，请改选项目", "one scan of several regions; send a code"),
+    "side_unsaid": ("此名称须注明左、右或双侧", "the name needs its side"),
+    "method_unsaid": ("此名称须注明平扫或增强", "the name needs its method: plain or contrast"),
+    "view_unsaid": ("此名称须注明体位", "the name needs its view"),
+    "share_unsaid": ("此名称须注明计数或百分比", "the name needs to say number or share"),
+    "time_unsaid": ("此名称须注明采样时间", "the name needs its sampling time"),
+    "out_of_scope": ("此名称不是互认范围内的检查检验", "the name is of another kind of service"),
+    "panel": ("此组合的成员因医院而异，请发送各项目", "the panel's members are the site's; send its items"),
+    "several": ("此名称包含多个项目，请分别发送", "the name holds several items; send each"),
+    "not_listed": ("目录中没有此项目", "the catalogue in force has no item for it"),
     "empty": ("没有填写名称", "there is no name"),
 }  # fmt: skip
 
@@ -148,18 +153,20 @@ class Checks:
         body_digest: str,
     ) -> KeptCheck | None:
         """The new answer, written down; None where another replica answered this request id meanwhile."""
-        gateway, rules = self._gateway, self._gateway.rules
-        now = datetime.now(UTC)
+        gateway, now = self._gateway, datetime.now(UTC)
+        # taken once: what is published meanwhile counts for the next question
+        rules = gateway.catalogues.for_codes(now, [wanted.item for wanted in request.planned if wanted.item])
         # 1
         if client.institution not in rules.catalogue.institutions:
             raise NotPermitted(
                 f"client {client.id} speaks for no institution of catalogue {rules.catalogue.version}"
             )
         asked_at = moment(request.asked_at or now, now, "asked_at")
+        refuse_odd_events(request.context, now, "context")
         # 2
         planned, places, unnamed = _name(request, rules)
         check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
-        check_id = uuid.uuid4().hex
+        check_id = new_id(now)
         evidence = Evidence.of(gateway, client.id, now)
         codes = [code for entry in planned for code in entry.items]
         evidence.question(
@@ -191,12 +198,24 @@ class Checks:
         decision = decide(check, found.results, rules.catalogue)
         # 7
         sealed = evidence.record("verdict", _summary(check_id, decision))
-        answer = _answer(check_id, request, asked_at, check, decision, found, places, unnamed, rules)
-        answer = msgspec.structs.replace(answer, ledger=LedgerRef(gateway.origin, sealed.entry_id, -1))
+        answer = answer_of(
+            check,
+            decision,
+            rules,
+            id=check_id,
+            request_id=request.request_id,
+            asked_at=asked_at,
+            places=places,
+            unnamed=unnamed,
+            nodes=found.reports,
+            complete=found.complete,
+            ledger=LedgerRef(gateway.origin, sealed.entry_id, -1),
+        )
         kept = KeptCheck(client.institution, body_digest, answer)
         documents = [
             *found.documents,
             Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
+            case_document(check_id, check, found.results, decision, now),
         ]
         try:
             receipt = await keep(gateway.sequencer, evidence.entries, documents)
@@ -251,6 +270,20 @@ def moment(at: datetime, now: datetime, field: str) -> datetime:
     return at
 
 
+def refuse_odd_events(context: Context, now: datetime, place: str) -> None:
+    """What was done to the patient was done by now.
+
+    Raises:
+        BadRequest: an event lies in the future, or in a year that cannot be.
+    """
+    for number, event in enumerate(context.events):
+        if event.at > now + SKEW or not in_range(event.at):
+            raise BadRequest(
+                "is no time before the question; an operation ahead is pre_operation",
+                field=f"{place}.events[{number}].at",
+            )
+
+
 def _name(
     request: CheckRequest, rules: Rules
 ) -> tuple[tuple[Planned, ...], tuple[int, ...], tuple[Unnamed, ...]]:
@@ -261,32 +294,37 @@ def _name(
     planned: list[Planned] = []
     places: list[int] = []
     unnamed: list[Unnamed] = []
-    catalogue = rules.catalogue
     for number, wanted in enumerate(request.planned):
         if bool(wanted.name) == bool(wanted.item):
             raise BadRequest("needs either a name or an item code", field=f"planned[{number}]")
         places.append(number)
         if code := wanted.item or rules.normaliser.panel(wanted.name):
-            if panel := catalogue.panels.get(code):
-                planned.append(Planned(panel.name, panel.members, panel.code))
-            elif held := catalogue.items.get(code):
-                planned.append(Planned(held.name, (held.code,)))
-            else:
-                raise BadRequest(
-                    f"is no item or panel of catalogue {catalogue.version}", field=f"planned[{number}].item"
-                )
+            planned.append(planned_by(code, rules.catalogue, f"planned[{number}].item"))
             continue
         named = rules.normaliser.read(
             LocalName(name=wanted.name, kind=wanted.kind, modality=wanted.modality, specimen=wanted.specimen)
         )
-        if named.item:
-            planned.append(Planned(wanted.name, (named.item,)))
+        if named.items:
+            planned.append(Planned(wanted.name, named.items))
         else:
             places.pop()
-            zh, en = _UNNAMED[named.reason]
+            zh, en = UNNAMED[named.reason]
             review = hashlib.sha256(canonical(wanted.name).canonical.encode()).hexdigest()[:16]
             unnamed.append(Unnamed(number, wanted.name, named.reason, review, zh, en))
     return tuple(planned), tuple(places), tuple(unnamed)
+
+
+def planned_by(code: str, catalogue: Catalogue, field: str) -> Planned:
+    """What is planned by the code of an item or panel.
+
+    Raises:
+        BadRequest: this version has neither.
+    """
+    if panel := catalogue.panels.get(code):
+        return Planned(panel.name, panel.members, panel.code)
+    if item := catalogue.items.get(code):
+        return Planned(item.name, (item.code,))
+    raise BadRequest(f"is no item or panel of catalogue {catalogue.version}", field=field)
 
 
 def _summary(check_id: str, decision: Decision) -> dict[str, object]:
@@ -306,75 +344,3 @@ def _summary(check_id: str, decision: Decision) -> dict[str, object]:
         ],
         "to_order": [list(advice.to_order) for advice in decision.advice],
     }
-
-
-def _answer(
-    check_id: str,
-    request: CheckRequest,
-    asked_at: datetime,
-    check: Check,
-    decision: Decision,
-    found: Found,
-    places: tuple[int, ...],
-    unnamed: tuple[Unnamed, ...],
-    rules: Rules,
-) -> CheckAnswer:
-    catalogue = rules.catalogue
-    return CheckAnswer(
-        id=check_id,
-        request_id=request.request_id,
-        receiver=Coded(check.receiver, catalogue.institution(check.receiver).name),
-        asked_at=asked_at,
-        answered_at=check.at,
-        catalogue=CatalogueRef(
-            catalogue.version, catalogue.illustrative, catalogue.notice_zh, catalogue.notice_en
-        ),
-        complete=found.complete,
-        advice=tuple(
-            AdviceOut(
-                place,
-                advice.planned,
-                advice.panel,
-                tuple(_item(catalogue, code) for code in advice.served),
-                tuple(_item(catalogue, code) for code in advice.to_order),
-            )
-            for place, advice in zip(places, decision.advice, strict=True)
-        ),
-        verdicts=tuple(_verdict(verdict, catalogue) for verdict in decision.verdicts),
-        unnamed=unnamed,
-        nodes=found.reports,
-        ledger=LedgerRef("", "", -1),
-    )
-
-
-def _item(catalogue: Catalogue, code: str) -> Coded:
-    return Coded(code, catalogue.item(code).name)
-
-
-def _verdict(verdict: Verdict, catalogue: Catalogue) -> VerdictOut:
-    result = verdict.result
-    institution = catalogue.institutions.get(result.institution)
-    return VerdictOut(
-        verdict=verdict.verdict,
-        reasons=verdict.reasons,
-        result=ResultOut(
-            id=result.id,
-            node=result.node,
-            kind=result.kind,
-            institution=Coded(result.institution, institution.name if institution else ""),
-            local_name=result.local_name,
-            status=result.status,
-            performed=result.performed,
-            reported=result.reported,
-            specimen=result.specimen,
-            value=result.value,
-            unit=result.unit,
-            study_uid=result.study_uid,
-            images=result.images,
-        ),
-        item=_item(catalogue, verdict.item) if verdict.item else None,
-        serves=_item(catalogue, verdict.serves) if verdict.serves else None,
-        list=verdict.list,
-        mark=result.mark,
-        expires=verdict.expires,
-    )

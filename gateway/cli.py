@@ -9,7 +9,19 @@ import sys
 
 import typer
 
-from gateway.commands import catalog, checking, keys, ledger, mark, names, node, running
+from gateway.commands import (
+    catalog,
+    checking,
+    explaining,
+    keys,
+    ledger,
+    mark,
+    names,
+    node,
+    qualifying,
+    running,
+    statistics,
+)
 
 app = typer.Typer(
     name="lianren",
@@ -24,7 +36,10 @@ app.command("source")(running.source)
 app.command("demo")(running.demo)
 app.command("doctor")(running.doctor)
 app.command("check")(checking.check)
+app.command("explain")(explaining.explain)
 app.command("map")(names.map_names)
+app.command("statistics")(statistics.statistics)
+catalog.app.command("qualify")(qualifying.qualify)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mark.app, name="mark")
 app.add_typer(ledger.app, name="ledger")

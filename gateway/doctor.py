@@ -8,11 +8,13 @@ from msgspec import Struct
 
 from adapters import AdapterError
 from catalog import CatalogueError
+from catalog.timeline import name_of, shown
+from gateway.catalogues import Catalogues
 from gateway.errors import SettingsError
 from gateway.keeper import read_roots
 from gateway.keyring import NEEDED, open_keys
 from gateway.settings import Settings
-from gateway.wiring import check_fit, load_rules, open_store, ping_nodes
+from gateway.wiring import open_catalogues, ping_nodes
 from security.errors import TrustError
 
 SOON = timedelta(days=30)
@@ -28,23 +30,56 @@ class Finding(Struct, frozen=True):
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at catalogue, keys, store, pins and nodes; never raises for what it finds."""
-    findings = [_catalogue(settings), *_keys(settings), await _store(settings), *_pins(settings)]
-    if findings[0].ok:
-        findings += await _nodes(settings)
-    return findings
+    keys = _keys(settings)
+    catalogues, store = await _kept(settings)
+    return [*catalogues, *keys, store, *_pins(settings), *await _nodes(settings)]
 
 
-def _catalogue(settings: Settings) -> Finding:
+async def _kept(settings: Settings) -> tuple[list[Finding], Finding]:
+    """What the store says of catalogues and of itself."""
+    if not settings.store and not settings.data_dir.is_dir():
+        return [], Finding("store", False, f"there is no folder {settings.data_dir}; run: lianren keys new")
     try:
-        catalogue = load_rules(settings.catalogue).catalogue
+        async with open_catalogues(settings) as (catalogues, sequencer):
+            head = await sequencer.store.head()
+            found = _catalogues(catalogues)
+    except AdapterError as wrong:
+        return [], Finding("store", False, str(wrong))
+    except (SettingsError, TrustError) as wrong:
+        return [], Finding("store", False, f"it was not opened: {wrong}")
+    kind = "PostgreSQL" if settings.store else "SQLite"
+    return found, Finding("store", True, f"{kind}, {head.size} ledger entries")
+
+
+def _catalogues(catalogues: Catalogues) -> list[Finding]:
+    """What a gateway that starts now would have in force; announced, overlapping and refused editions."""
+    now = datetime.now(UTC)
+    try:
+        prepared = catalogues.folder(now)
     except CatalogueError as wrong:
-        return Finding("catalogue", False, f"{len(wrong.findings)} faults, first: {wrong.findings[0]}")
-    kind = "illustrative" if catalogue.illustrative else "published"
-    try:
-        check_fit(settings, catalogue)
+        return [Finding("catalogue", False, f"{len(wrong.findings)} faults, first: {wrong.findings[0]}")]
     except SettingsError as wrong:
-        return Finding("catalogue", False, str(wrong))
-    return Finding("catalogue", True, f"{catalogue.version} ({kind}), {len(catalogue.items)} items")
+        return [Finding("catalogue", False, str(wrong))]
+    started = [cut_over.after for cut_over in prepared.cut_overs if cut_over.at <= now]
+    findings = []
+    if started or catalogues.timeline.at(now):
+        catalogue = (started[-1] if started else catalogues.rules).catalogue
+        kind = "illustrative" if catalogue.illustrative else "published"
+        found = f"{catalogue.version} ({kind}), {len(catalogue.items)} items"
+        findings.append(Finding("catalogue", True, found))
+    else:
+        findings.append(Finding("catalogue", False, "no edition has taken force yet"))
+    for standing in prepared.timeline.standings(now):
+        what = f"edition {name_of(standing.published.edition)}"
+        if standing.state == "announced":
+            since = shown(standing.published.edition.effective_from)
+            findings.append(Finding(what, True, f"takes force on {since}"))
+        elif standing.state == "overlapping" and standing.until:
+            end = shown(standing.until)
+            findings.append(Finding(what, True, f"superseded; its codes may be asked for until {end}"))
+    for name, why in catalogues.refused.items():
+        findings.append(Finding(f"edition {name}", False, f"refused: {why}; publish a new version"))
+    return findings
 
 
 def _keys(settings: Settings) -> list[Finding]:
@@ -75,21 +110,6 @@ def _keys(settings: Settings) -> list[Finding]:
                 Finding(what, ok, f"counts until {max(ends):%Y-%m-%d}" + ("" if ok else "; rotate it"))
             )
     return findings
-
-
-async def _store(settings: Settings) -> Finding:
-    if not settings.store and not settings.data_dir.is_dir():
-        return Finding("store", False, f"there is no folder {settings.data_dir}; run: lianren keys new")
-    store = open_store(settings)
-    try:
-        await store.open()
-        head = await store.head()
-        await store.close()
-    except AdapterError as wrong:
-        return Finding("store", False, str(wrong))
-    return Finding(
-        "store", True, f"{'PostgreSQL' if settings.store else 'SQLite'}, {head.size} ledger entries"
-    )
 
 
 def _pins(settings: Settings) -> list[Finding]:

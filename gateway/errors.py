@@ -4,6 +4,7 @@
     ├── SettingsError               the configuration; the process does not start
     ├── NotAuthenticated            no or unknown token
     ├── NotPermitted                known caller, missing role or institution
+    ├── BadParameter                a parameter of a FHIR operation or search
     ├── BadRequest                  a field of the request; BadBody of gateway.body is its syntax
     ├── NotFound                    an id this gateway never returned
     ├── RequestIdReused             the request id came before with another body
@@ -54,6 +55,10 @@ class BadRequest(GatewayError):
     """A field of a well-formed request is wrong; the message says what and what to do."""
 
 
+class BadParameter(GatewayError):
+    """A parameter of a FHIR operation or search is missing, wrong, or not offered; the message names it."""
+
+
 class NotFound(GatewayError):
     """This gateway never returned such an id."""
 
@@ -84,6 +89,7 @@ TABLE: dict[type[Exception], Row] = {
     NotAuthenticated: Row(401, "not-authenticated", "caller", "login", "request_refused"),
     NotPermitted: Row(403, "not-permitted", "caller", "forbidden", "request_refused"),
     BadBody: Row(400, "bad-body", "caller", "structure", "request_refused"),
+    BadParameter: Row(400, "bad-parameter", "caller", "invalid", "request_refused"),
     BadRequest: Row(422, "bad-request", "caller", "value", "request_refused"),
     IdentityRefused: Row(422, "identity-refused", "caller", "value", "request_refused"),
     UnknownEntry: Row(422, "unknown-entry", "caller", "code-invalid", "request_refused"),

@@ -13,7 +13,8 @@ from adapters import Question, Report
 from adapters.store import Document
 from gateway.evidence import Evidence
 from gateway.marking import BORROWED
-from gateway.wiring import Gateway, Rules
+from gateway.rules import Rules, reading
+from gateway.wiring import Gateway
 from mapping import LocalName
 from quality import assess
 from recognition import Reading, Result
@@ -34,7 +35,8 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
     Raises:
         StoreUnavailable: issued marks cannot be looked up.
     """
-    gathered = await gateway.broker.gather(question)
+    with reading(rules):
+        gathered = await gateway.broker.gather(question)
     for answer in gathered.answers:
         evidence.answer(answer)
     marker, catalogue, now = gateway.marker, rules.catalogue, datetime.now(UTC)

@@ -1,7 +1,8 @@
 """The keys that one gateway needs, and how they are made: all at once, and only those that are missing.
 
-``root`` signs the key list and is pinned by others; ``log`` signs checkpoints; ``mark`` signs marks. Each is
-there in Ed25519 and in SM2. The key of the pseudonyms lies beside them, because replicas must share it too.
+``root`` signs the key list and is pinned by others; ``log`` signs checkpoints; ``mark`` signs marks;
+``catalogue`` signs published editions. Each is there in Ed25519 and in SM2. The key of the pseudonyms lies
+beside them, because replicas must share it too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ NEEDED: tuple[tuple[str, Algorithm], ...] = (
     ("log", "SM2"),
     ("mark", "Ed25519"),
     ("mark", "SM2"),
+    ("catalogue", "Ed25519"),
+    ("catalogue", "SM2"),
 )
 EPOCH = "2026a"
 """Epoch of the pseudonym key; it stands in every pseudonym, so that the key can be turned."""

@@ -27,6 +27,10 @@ EVENTS: dict[str, frozenset[str]] = {
     "internal_error": frozenset({"request", "method", "route", "status", "code", "error", "place"}),
     "key_list_fetched": frozenset({"owner", "version"}),
     "key_list_missing": frozenset({"owner", "detail"}),
+    "catalogue_accepted": frozenset({"edition", "effective_from"}),
+    "catalogue_refused": frozenset({"edition", "detail"}),
+    "catalogue_not_read": frozenset({"detail"}),
+    "catalogue_in_force": frozenset({"catalogue"}),
     "cache_failed": frozenset({"detail"}),
     "library": frozenset({"logger", "level"}),
 }

@@ -3,9 +3,11 @@
 A mark is issued once a year for a result, an item and a scope, and used again meanwhile: issuing it is itself
 an entry of the ledger.
 
-The scope of a mark is the narrower of two: the range the hospital printed on the report, and the area of the
-qualification that held on the day of the examination. A result without a qualification gets no mark (the 2022
-rules: what was not evaluated must not be labelled).
+A mark names the edition that publishes its item's list, not everything that was in force, so that a new
+edition of something else leaves it alone. Its scope is the narrower of two: the range the hospital printed on
+the report, and the area of the qualification that held on the day of the examination. A result without a
+qualification gets no mark (the 2022 rules: what was not evaluated must not be labelled), nor does an item
+that no list publishes.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from msgspec import Struct
 from adapters import Cache
 from adapters.store import Document, Store
 from catalog import Catalogue, Item
+from catalog.timeline import name_of
 from mapping import printed_range
 from recognition import Mark, MarkState, Result, day_of, digest
 from security.errors import MarkRefused
@@ -87,14 +90,15 @@ class Marker:
         """
         institution = catalogue.institutions.get(result.institution)
         item = catalogue.items.get(result.reading.item or "")
+        edition = catalogue.edition_of(item) if item else None
         scope = None
         ours = institution is not None and institution.gateway == self._owner and BORROWED not in result.flags
         if institution is not None and item is not None and ours:
             scope = self._scope(result, institution.region, item, catalogue)
-        if item is None or scope is None:
+        if item is None or edition is None or scope is None:
             return Marked(_unmarked(result))
         result_digest = digest(result)
-        key = f"{result_digest.hex()}|{item.code}|{scope}|{catalogue.version}|{now.year}"
+        key = f"{result_digest.hex()}|{item.code}|{scope}|{name_of(edition)}|{now.year}"
         held = await self._issued(key, result_digest)
         if held is not None and (held.claims.item, held.claims.scope) == (item.code, scope):
             return Marked(_with_mark(result, held.claims, held.text))
@@ -104,7 +108,7 @@ class Marker:
             digest=result_digest,
             digest_hash="sha256",
             item=item.code,
-            catalogue=catalogue.version,
+            catalogue=name_of(edition),
             institution=result.institution,
             performed=result.performed or result.reported or now,
             scope=scope,
@@ -113,7 +117,7 @@ class Marker:
             expires=now + LIFETIME,
         )
         data = issue(claims, self._signer)
-        entry = record(data, claims, item.lists[0] if item.lists else "")
+        entry = record(data, claims, item.lists[0])
         document = Document(kind="mark", id=claims.mark_id.hex(), key=key, body=data, at=now)
         return Marked(_with_mark(result, claims, to_text(data)), Issued(entry, document))
 

@@ -34,6 +34,17 @@ class Metrics:
             "lianren_check_seconds", "Time of a check", ["face"], buckets=_SECONDS, registry=self._registry
         )
         self.log_size = Gauge("lianren_ledger_size", "Entries in the ledger", registry=self._registry)
+        self.editions = Gauge(
+            "lianren_catalogue_editions",
+            "Published editions of catalogues, by state",
+            ["state"],
+            registry=self._registry,
+        )
+        self.editions_refused = Counter(
+            "lianren_catalogue_editions_refused_total",
+            "Published editions that were refused",
+            registry=self._registry,
+        )
         self.cache_errors = Counter("lianren_cache_errors_total", "Cache failures", registry=self._registry)
 
     def render(self) -> bytes:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from adapters.node import Report
 from catalog import Kind
-from recognition import Context, Images, Mark, Reason, VerdictCode
+from recognition import Context, Converted, Images, Mark, Reason, VerdictCode
 
 AwareTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 date-time with an offset")]
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$(?!\n)", description="the caller's own id")]
@@ -56,7 +56,7 @@ class Coded(Struct, frozen=True):
 
 
 class ResultOut(Struct, frozen=True, kw_only=True):
-    """A prior result as the issuing hospital wrote it."""
+    """A prior result as the issuing hospital wrote it; ``reference`` is its range for this value."""
 
     id: str
     node: str
@@ -71,10 +71,15 @@ class ResultOut(Struct, frozen=True, kw_only=True):
     unit: str
     study_uid: str
     images: Images | None
+    reference: str = ""
 
 
 class VerdictOut(Struct, frozen=True, kw_only=True):
-    """The verdict on one prior result; the first reason is the main one."""
+    """The verdict on one prior result; the first reason is the main one.
+
+    ``notes`` change no verdict and should be read. ``converted`` is the value in the catalogue's unit, where
+    it was written in another.
+    """
 
     verdict: VerdictCode
     reasons: tuple[Reason, ...]
@@ -84,16 +89,34 @@ class VerdictOut(Struct, frozen=True, kw_only=True):
     list: str | None
     mark: Mark | None
     expires: datetime | None
+    notes: tuple[Reason, ...] = ()
+    converted: Converted | None = None
+
+
+class BestOut(Struct, frozen=True):
+    """Which recognised result (its id) to show first for an item, and why it and not one of the others."""
+
+    item: Coded
+    result: str
+    others: int
+    zh: str
+    en: str
 
 
 class AdviceOut(Struct, frozen=True):
-    """For one planned examination, number ``index`` of the request: what is served, what is left to order."""
+    """For one planned examination, number ``index`` of the request: what is served, what is left to order.
+
+    ``zh`` and ``en`` say it in a sentence.
+    """
 
     index: int
     planned: str
     panel: str | None
     served: tuple[Coded, ...]
     to_order: tuple[Coded, ...]
+    best: tuple[BestOut, ...] = ()
+    zh: str = ""
+    en: str = ""
 
 
 class Unnamed(Struct, frozen=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -15,6 +14,7 @@ from gateway.checks import SKEW, Checks
 from gateway.clients import Client
 from gateway.errors import BadRequest
 from gateway.evidence import Evidence, keep
+from gateway.ids import new_id
 from gateway.model import CheckAnswer, LedgerRef, OutcomeIn, OutcomeOut
 from gateway.wiring import Gateway
 from security.ledger import Sealed
@@ -59,7 +59,7 @@ class Outcomes:
                 recorded.append(msgspec.json.decode(kept.body, type=OutcomeOut))
                 continue
             evidence = Evidence.of(gateway, client.id, now, binds=answer.ledger.entry)
-            payload: dict[str, object] = {"id": uuid.uuid4().hex, "check": answer.id}
+            payload: dict[str, object] = {"id": new_id(now), "check": answer.id}
             payload |= {"counts": counts is True} | msgspec.to_builtins(outcome)
             entries.append(evidence.record("outcome", payload))
             new = OutcomeOut(

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.errors import SettingsError
 
-Role = Literal["his", "auditor", "peer"]
+Role = Literal["his", "auditor", "peer", "steward"]
 ENV_PREFIX = "LIANREN_"
 SECRET_KEYS = ("store", "redis")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -85,7 +85,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(description="folder for keys and the embedded store")
     catalogue: Path | None = Field(
-        default=None, description="catalogue folder; the bundled illustrative one if unset"
+        default=None,
+        description="catalogue folder, published at the start; the bundled illustrative one if unset and"
+        " nothing was published",
+    )
+    catalogue_poll_s: int = Field(
+        default=5, ge=1, le=3600, description="seconds between two looks for published editions"
     )
     deadline_ms: int = Field(
         default=500, ge=50, le=60_000, description="time for one check when the caller sets none"

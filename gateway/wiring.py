@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -13,8 +12,8 @@ from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGatewa
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from catalog import Catalogue, load
 from gateway.broker import Broker
+from gateway.catalogues import Catalogues
 from gateway.clients import Clients
 from gateway.errors import SettingsError
 from gateway.keeper import TrustKeeper
@@ -22,6 +21,7 @@ from gateway.keyring import open_keys, open_pseudonymiser
 from gateway.log import Log
 from gateway.marking import Marker
 from gateway.metrics import Metrics
+from gateway.rules import Rules, normaliser_of_question
 from gateway.settings import NodeSettings, Settings
 from mapping import Normaliser
 from security.digests import HashName
@@ -30,18 +30,11 @@ from security.note import hash_of
 from security.pseudonym import Pseudonymiser
 
 
-class Rules(Struct, frozen=True):
-    """The catalogue in force with what is compiled from it; replaced as a whole, never changed."""
-
-    catalogue: Catalogue
-    normaliser: Normaliser
-
-
 class Gateway(Struct, kw_only=True):
     """The parts of a running gateway; ``holdings`` are the institutions each own node may speak for."""
 
     settings: Settings
-    rules: Rules
+    catalogues: Catalogues
     origin: str
     hash_name: HashName
     store: Store
@@ -55,19 +48,14 @@ class Gateway(Struct, kw_only=True):
     log: Log
     metrics: Metrics
 
+    @property
+    def rules(self) -> Rules:
+        """What is in force now; whoever works with it for longer takes it once."""
+        return self.catalogues.rules
+
     def pseudonym(self, person: Identifier) -> str:
         """What stands for a person in this gateway's own records."""
         return self.pseudonymiser.for_recipient(person.type, person.text, self.settings.owner)
-
-
-def load_rules(folder: Path | None) -> Rules:
-    """Read and compile a catalogue folder.
-
-    Raises:
-        CatalogueError: with everything that is wrong in it.
-    """
-    catalogue = load(folder)
-    return Rules(catalogue, Normaliser(catalogue))
 
 
 def open_store(settings: Settings) -> Store:
@@ -106,8 +94,6 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
     Raises:
         SettingsError, CatalogueError, TrustError, AdapterError: with one line that says what to do.
     """
-    rules = load_rules(settings.catalogue)
-    check_fit(settings, rules.catalogue)
     keys = open_keys(settings)
     origin = origin_of(settings)
     hash_name = hash_of(origin)
@@ -119,16 +105,19 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         sequencer = Sequencer(store, [keys.signer("log", "Ed25519"), keys.signer("log", "SM2")], origin)
         await sequencer.start()
         stack.push_async_callback(sequencer.close)
+        catalogues = Catalogues(settings, store, keys, log, metrics)
+        await catalogues.open(sequencer)
+        stack.push_async_callback(catalogues.aclose)
         trust = TrustKeeper(keys, settings.owner, settings.pins, log)
         stack.push_async_callback(trust.aclose)
         cache = open_cache(settings, log, metrics)
         stack.push_async_callback(cache.close)
-        nodes = build_nodes(settings.nodes, lambda: gateway.rules.normaliser)
+        nodes = build_nodes(settings.nodes, normaliser_of_question)
         for node in nodes:
             stack.push_async_callback(node.aclose)
         gateway = Gateway(
             settings=settings,
-            rules=rules,
+            catalogues=catalogues,
             origin=origin,
             hash_name=hash_name,
             store=store,
@@ -151,13 +140,14 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             metrics=metrics,
         )
         trust.start()
+        catalogues.start()
         head = await store.head()
         metrics.log_size.set(head.size)
         log(
             "started",
             name=settings.name,
             owner=settings.owner,
-            catalogue=rules.catalogue.version,
+            catalogue=gateway.rules.catalogue.version,
             nodes=len(nodes),
             store="postgresql" if settings.store else "sqlite",
             log_size=head.size,
@@ -166,30 +156,37 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
     log("stopped", name=settings.name)
 
 
-def check_fit(settings: Settings, catalogue: Catalogue) -> None:
-    """What the settings name must be in the catalogue.
+@asynccontextmanager
+async def open_catalogues(settings: Settings) -> AsyncIterator[tuple[Catalogues, Sequencer]]:
+    """What was published, beside a running gateway or without one; nothing is written by looking.
+
+    The sequencer writes once it is started.
 
     Raises:
-        SettingsError: naming the setting and what the catalogue lacks.
+        SettingsError, TrustError, AdapterError: with one line that says what to do.
     """
-    if settings.region not in catalogue.regions:
-        raise SettingsError(f"region: {settings.region!r} is not in catalogue {catalogue.version}")
-    for client in settings.clients:
-        if client.institution and client.institution not in catalogue.institutions:
-            raise SettingsError(
-                f"clients: {client.id}: institution {client.institution!r} is not in catalogue"
-                f" {catalogue.version}"
-            )
+    keys, store = open_keys(settings), open_store(settings)
+    await store.open()
+    try:
+        catalogues = Catalogues(settings, store, keys, _unheard, Metrics())
+        await catalogues.poll()
+        signers = [keys.signer("log", "Ed25519"), keys.signer("log", "SM2")]
+        yield catalogues, Sequencer(store, signers, origin_of(settings))
+    finally:
+        await store.close()
+
+
+def _unheard(event: str, **fields: object) -> None:
+    """A command says what it found itself, and leaves the log to the gateway."""
 
 
 async def ping_nodes(settings: Settings) -> list[Report]:
     """Whether each configured node is there, without a running gateway.
 
     Raises:
-        SettingsError, CatalogueError: the nodes cannot be built.
+        SettingsError: the nodes cannot be built.
     """
-    rules = load_rules(settings.catalogue)
-    nodes = build_nodes(settings.nodes, lambda: rules.normaliser)
+    nodes = build_nodes(settings.nodes, normaliser_of_question)
     reports = await asyncio.gather(*(node.ping() for node in nodes))
     await asyncio.gather(*(node.aclose() for node in nodes))
     return reports

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from gateway.demo.network import Network, running
+from gateway.settings import load_settings
+from tests.gateway.live import assert_decisions_replay
 from tests.peers import needed
 
 _STARTED = pytest.StashKey[Network]()
 
 
 @pytest.fixture(scope="session")
-def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """Three gateways over their nodes, records loaded, nothing asked yet by this fixture.
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Three gateways over their nodes, records loaded, nothing asked yet by this fixture; at the end, every
+    decision that they made is made again.
 
     Every conftest that imports this makes a fixture of its own of it, so the network hangs on the session and
     is stopped with it. Tests that use it carry ``pytest.mark.xdist_group("network")``: then one worker starts
@@ -28,7 +32,9 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with needed():
             started = running(_folder(tmp_path_factory), None, lambda _: None)
             config.stash[_STARTED] = stack.enter_context(started)
-    return config.stash[_STARTED]
+    yield config.stash[_STARTED]
+    for gateway in config.stash[_STARTED].gateways.values():
+        assert_decisions_replay(load_settings(gateway.config))
 
 
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

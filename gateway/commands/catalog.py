@@ -1,31 +1,34 @@
-"""``catalog validate`` and ``catalog show``."""
+"""``catalog validate`` and ``catalog show``; the other commands stand in modules of their own."""
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.commands import editions, importing, publishing
 from gateway.commands.common import AsJson, Stop, console, plainly, print_json
+from gateway.commands.editions import Beside, Folder, whole
 
 if TYPE_CHECKING:
     from catalog import Catalogue
 
 app = typer.Typer(help="The recognition catalogue.", no_args_is_help=True)
-Folder = Annotated[
-    Path | None, typer.Argument(help="Catalogue folder; the bundled illustrative one if left out.")
-]
+app.command("import")(importing.import_)
+app.command("publish")(publishing.publish)
+app.command("versions")(editions.versions)
+app.command("diff")(editions.diff)
+app.command("export")(editions.export)
 
 
 @app.command("validate")
-def validate(folder: Folder = None, as_json: AsJson = False) -> None:
+def validate(folder: Folder = None, catalogue: Beside = None, as_json: AsJson = False) -> None:
     """Read a catalogue and name every fault with file, row and column. Exit status 1 when there is one."""
-    from catalog import CatalogueError, load
+    from catalog import CatalogueError
 
     try:
-        catalogue = load(folder)
+        read = whole(folder, catalogue)
     except CatalogueError as wrong:
         if as_json:
             print_json(wrong.findings)
@@ -36,47 +39,50 @@ def validate(folder: Folder = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([])
     else:
-        console().print(f"{catalogue.version}: no faults; {_counts(catalogue)}")
+        console().print(f"{read.version}: no faults; {_counts(read)}")
 
 
 @app.command("show")
 def show(
     folder: Folder = None,
+    catalogue: Beside = None,
     item: Annotated[str, typer.Option(help="Show one item by its code or name.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show what a catalogue holds, or one item with its lists, windows and stand-ins."""
-    from catalog import load
-
     with plainly():
-        catalogue = load(folder)
+        read = whole(folder, catalogue)
     if item:
-        _show_item(catalogue, item, as_json=as_json)
+        _show_item(read, item, as_json=as_json)
         return
     if as_json:
         print_json(
             {
-                "version": catalogue.version,
-                "name": catalogue.name,
-                "owner": catalogue.owner,
-                "effective_from": catalogue.effective_from,
-                "illustrative": catalogue.illustrative,
-                "notice": [catalogue.notice_zh, catalogue.notice_en],
-                "lists": list(catalogue.lists.values()),
-                "items": len(catalogue.items),
+                "version": read.version,
+                "editions": read.editions,
+                "effective_from": read.effective_from,
+                "illustrative": read.illustrative,
+                "notice": read.notices,
+                "lists": list(read.lists.values()),
+                "items": len(read.items),
             }
         )
         return
+    from catalog.timeline import name_of, shown
+
     out = console()
-    out.print(f"{catalogue.name}  {catalogue.version}  ({catalogue.owner})")
-    if catalogue.illustrative:
-        out.print(f"! {catalogue.notice_zh}\n! {catalogue.notice_en}")
-    out.print(f"in force from {catalogue.effective_from:%Y-%m-%d}; {_counts(catalogue)}")
-    for entry in catalogue.lists.values():
-        held = [i for i in catalogue.items.values() if entry.id in i.lists]
-        kinds = Counter(i.concept.split("|")[0] if i.kind == "imaging" else "lab" for i in held)
-        split = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        out.print(f"  {entry.id:<12} {entry.name}  {catalogue.region(entry.region).name}: {split}")
+    out.print(f"{read.version}: {_counts(read)}", markup=False)
+    if read.illustrative:
+        out.print("\n".join(f"! {notice}" for notice in read.notices), markup=False)
+    for edition in read.editions:
+        since = shown(edition.effective_from)
+        out.print(f"{name_of(edition)}  {edition.name}  ({edition.owner}), from {since}", markup=False)
+        for entry in (entry for entry in read.lists.values() if entry.edition == edition.id):
+            held = [i for i in read.items.values() if entry.id in i.lists]
+            kinds = Counter(i.concept.split("|")[0] if i.kind == "imaging" else "lab" for i in held)
+            split = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            area = read.region(entry.region).name
+            out.print(f"  {entry.id:<12} {entry.name}  {area}: {split}", markup=False)
 
 
 def _counts(catalogue: Catalogue) -> str:
@@ -99,7 +105,14 @@ def _show_item(catalogue: Catalogue, wanted: str, *, as_json: bool) -> None:
     windows = {name: catalogue.window(item, name, "*") for name in item.lists}
     stand_ins = [s for s in catalogue.stand_ins if code in (s.ordered, s.prior)]
     if as_json:
-        print_json({"item": item, "windows": windows, "stand_ins": stand_ins})
+        print_json(
+            {
+                "item": item,
+                "windows": windows,
+                "stand_ins": stand_ins,
+                "conversions": catalogue.conversions_of(item),
+            }
+        )
         return
     out = console()
     out.print(f"{item.code}  {item.name}  {item.concept}  [{item.group}]", markup=False)
@@ -107,8 +120,13 @@ def _show_item(catalogue: Catalogue, wanted: str, *, as_json: bool) -> None:
     for name, window in windows.items():
         if window:
             default = ", region default" if window.is_default else ""
-            clock = f"{window.clock} from {window.base}{default}"
+            viewed = f", viewed for {window.view_days}" if window.view_days else ""
+            clock = f"{window.clock} from {window.base}, {window.boundary} the last{viewed}{default}"
             out.print(f"  {name}: {window.days} days ({clock}), {window.source}", markup=False)
+    for conversion in catalogue.conversions_of(item):
+        offset = f" + {conversion.offset}" if conversion.offset else ""
+        formula = f"{conversion.to_unit} = {conversion.unit} × {conversion.factor}{offset}"
+        out.print(f"  {formula}, {conversion.source}", markup=False)
     for relation in stand_ins:
         ordered, prior = catalogue.item(relation.ordered), catalogue.item(relation.prior)
         out.print(f"  {prior.name} may serve for {ordered.name}  — {relation.owner}")

@@ -34,7 +34,7 @@ def list_keys(config: Config, as_json: AsJson = False) -> None:
         return
     for key in keys:
         console().print(
-            f"{key.kid:<22} {key.algorithm:<8} {key.purpose:<5} {key.status:<8} {key.not_after:%Y-%m-%d}"
+            f"{key.kid:<22} {key.algorithm:<8} {key.purpose:<9} {key.status:<8} {key.not_after:%Y-%m-%d}"
         )
 
 

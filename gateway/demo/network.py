@@ -211,7 +211,7 @@ def _serve(network: Network, work: Path, gateway: DemoGateway) -> None:
 def _catalogue(folder: Path, further: tuple[Qualification, ...]) -> Path:
     """The bundled catalogue with the qualifications that hang on today's date."""
     shutil.copytree(BUNDLED, folder)
-    file = folder / "qualifications.csv"
+    file = folder / "national/qualifications.csv"
     with file.open(encoding="utf-8-sig", newline="") as opened:
         columns = next(csv.reader(opened))
     with file.open("a", encoding="utf-8", newline="") as opened:

@@ -51,6 +51,8 @@ def _ended(today: date) -> Qualification:
         valid_from=today - timedelta(days=365),
         valid_to=today - timedelta(days=10),
         scope="LAB8",
+        level="agreement",
+        batch="",
         basis="检验联盟室间质评(示例)",
         status="active",
         status_from=None,

@@ -23,7 +23,7 @@ from gateway.demo.peers import PeerError
 from gateway.demo.people import BY_KEY, INSTITUTIONS
 from gateway.demo.questions import Asked, ask_all
 from gateway.demo.records import NODES
-from gateway.model import AdviceOut, CheckAnswer, VerdictOut
+from gateway.model import CheckAnswer, VerdictOut
 from gateway.settings import load_settings
 from recognition import SHANGHAI
 
@@ -136,11 +136,17 @@ def print_answer(out: Console, answer: CheckAnswer) -> None:
     """One answer: advice, verdicts with reasons, marks, node states, ledger."""
     out.print(f"{answer.receiver.name}  {_when(answer)}  目录 {answer.catalogue.version}", markup=False)
     for advice in answer.advice:
-        _line(out, "  ", f"{advice.planned}: {_headline(advice, answer)}", "bold")
+        _line(out, "  ", f"{advice.planned}: {advice.zh} / {advice.en}", "bold")
+        for best in advice.best:
+            if best.others:
+                _line(out, "    ★ ", f"{best.item.name}: {best.zh} / {best.en}", "dim")
     for unnamed in answer.unnamed:
         _line(out, "  ? ", f"{unnamed.name}: {unnamed.zh} / {unnamed.en}", "yellow")
     for verdict in answer.verdicts:
         _print_verdict(out, verdict)
+    notes = {(note.rule, note.zh, note.en) for verdict in answer.verdicts for note in verdict.notes}
+    for rule, zh, en in sorted(notes):
+        _line(out, f"  注 note {rule} ", f"{zh} / {en}", "dim")
     heard = [node for node in answer.nodes if node.state == "answered" and node.results]
     silent = [node for node in answer.nodes if node.state not in _HEARD]
     for node in silent:
@@ -158,22 +164,13 @@ def unheard(answer: CheckAnswer) -> str:
     return "、".join(node.node for node in answer.nodes if node.state not in _HEARD)
 
 
-def _headline(advice: AdviceOut, answer: CheckAnswer) -> str:
-    """What is left to order; and, where that is too much perhaps, who was not heard."""
-    if not advice.to_order:
-        return "不必再开 nothing to order"
-    gap_zh = " " if answer.complete else f"（查询不完整：{unheard(answer)} 未应答）"
-    gap_en = "" if answer.complete else ", but not everybody was heard"
-    if not advice.served:
-        return f"须开单{gap_zh}to be ordered{gap_en}"
-    names = "、".join(item.name for item in advice.to_order)
-    share = f"{len(advice.served) + len(advice.to_order)} 项中 {len(advice.served)} 项可互认"
-    return f"{share}，只需开{gap_zh}order only{gap_en}: {names}"
-
-
 def _print_verdict(out: Console, verdict: VerdictOut) -> None:
     result = verdict.result
-    value = f" {result.value} {result.unit}" if result.value else ""
+    value = f" {result.value} {result.unit}".rstrip() if result.value else ""
+    if verdict.converted:
+        value += f" = {verdict.converted.value} {verdict.converted.unit}"
+    if result.reference:
+        value += f" ({result.reference})"
     images = f" {result.images.held} 幅" if result.images and result.images.held else ""
     when = result.performed or result.reported
     day = when.astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M") if when else "?"
@@ -181,7 +178,8 @@ def _print_verdict(out: Console, verdict: VerdictOut) -> None:
     until = f"  至 {verdict.expires.astimezone(SHANGHAI):%m-%d %H:%M}" if verdict.expires else ""
     reason = verdict.reasons[0]
     colour, sign, zh, _ = _VERDICTS[verdict.verdict]
-    what = f"{result.local_name}{value}{images}  {result.institution.name} {day}{mark}{until}"
+    notes = "".join(f"  {note.rule}" for note in verdict.notes)
+    what = f"{result.local_name}{value}{images}  {result.institution.name} {day}{mark}{until}{notes}"
     _line(out, f"  {sign} {zh} ", what, lead_style=colour)
     if verdict.verdict != "recognised":
         _line(out, f"      {reason.rule} ", f"{reason.zh} / {reason.en}")

@@ -243,9 +243,10 @@ TRAPS = (
         through="sc",
         ordered=("胸部CT平扫+增强",),
         kind="imaging",
-        about="平扫不能代替平扫+增强",
-        about_en="Plain cannot stand for plain + contrast",
-        expected={("EX-CQ-01", "CT 胸部平扫"): ("not_recognised", "R2.2")},
+        about="平扫不能代替平扫+增强，但其中的平扫可以互认，只需加做增强",
+        about_en="Plain cannot stand for plain + contrast, but for its plain part: only the contrast is "
+        "left to do",
+        expected={("EX-CQ-01", "CT 胸部平扫"): OK},
     ),
     Trap(
         key="images-gone",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog import ReasonCode
-from gateway.model import AdviceOut, CheckAnswer, Unnamed
+from gateway.model import AdviceOut, CheckAnswer, Unnamed, VerdictOut
 
 REASONS_SYSTEM = "https://lianren.example/fhir/CodeSystem/reasons"
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()<>#+!|~-]")
@@ -43,36 +43,42 @@ def _card(
     number: int, advice: AdviceOut, answer: CheckAnswer, reasons: list[dict[str, str]]
 ) -> dict[str, Any]:
     """One planned examination; a summary has fewer than 140 characters."""
-    total = len(advice.served) + len(advice.to_order)
-    if not advice.served:
-        gap = "" if answer.complete else "（查询不完整）"
-        summary = f"{advice.planned}：未找到可互认的结果{gap}"
-    elif advice.to_order:
-        summary = f"{advice.planned}：{total}项中{len(advice.served)}项可互认，其余须开单"
-    else:
-        summary = f"{advice.planned}：已有可互认的结果"
+    summary = f"{advice.planned}：{advice.zh}"
     served = {item.code for item in advice.served}
-    lines = [
-        f"- {_text(verdict.result.institution.name)} {_text(verdict.result.local_name)}："
-        f"{_text(verdict.reasons[0].zh)}"
+    lines = [f"{_text(advice.zh)}\n"]
+    lines += [f"- 首选 {_text(best.item.name)}：{_text(best.zh)}" for best in advice.best if best.others]
+    about = [
+        verdict
         for verdict in answer.verdicts
         if verdict.verdict != "recognised" or (verdict.serves and verdict.serves.code in served)
     ]
-    if advice.served and advice.to_order:
-        lines.append("- 须开单：" + "、".join(_text(item.name) for item in advice.to_order))
+    for verdict in about:
+        result = verdict.result
+        told = f"{result.institution.name} {result.local_name}{_value(verdict)}：{verdict.reasons[0].zh}"
+        lines.append(f"- {_text(told)}")
+    notes = dict.fromkeys(note.zh for verdict in about for note in verdict.notes)
+    lines += [f"- 注：{_text(note)}" for note in notes]
     silent = [node.node for node in answer.nodes if node.state not in ("answered", "empty")]
     if silent:
         lines.append("- 未能应答的节点：" + "、".join(silent))
-    if answer.catalogue.illustrative:
+    if answer.catalogue.notice_zh:
         lines.append(f"- {answer.catalogue.notice_zh}")
     return {
         "uuid": f"{answer.id}.{number}",
-        "summary": summary[:139],
+        "summary": summary if len(summary) < 140 else f"{summary[:138]}…",
         "indicator": "info" if answer.complete else "warning",
         "detail": "\n".join(lines),
         "source": _source(answer),
         "overrideReasons": reasons,
     }
+
+
+def _value(verdict: VerdictOut) -> str:
+    """Value, unit and range as the hospital wrote them, and the value in the catalogue's unit."""
+    result, converted = verdict.result, verdict.converted
+    value = f" {result.value} {result.unit}".rstrip() if result.value else ""
+    value += f" = {converted.value} {converted.unit}" if converted else ""
+    return value + (f" ({result.reference})" if result.reference else "")
 
 
 def _text(words: str) -> str:

@@ -11,14 +11,18 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from catalog.fhir import ITEM_SYSTEM
 from gateway.errors import BadRequest
+from gateway.faces import terminology
 from gateway.faces.common import FHIR_JSON, JSON, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
-from gateway.faces.orders import ITEM_SYSTEM, Order, check_request, order_of, person_of, placed, valid
+from gateway.faces.orders import Order, check_request, order_of, person_of, placed, valid
 from gateway.model import CheckAnswer, CheckRequest, VerdictOut
+from recognition import Reason
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 OPERATION = "https://lianren.example/fhir/OperationDefinition/check-recognition"
@@ -49,7 +53,8 @@ async def metadata(request: Request) -> Response:
                         {
                             "type": "ServiceRequest",
                             "operation": [{"name": "check-recognition", "definition": OPERATION}],
-                        }
+                        },
+                        *terminology.capabilities(),
                     ],
                 }
             ],
@@ -106,13 +111,28 @@ def _parameters(answer: CheckAnswer) -> dict[str, Any]:
         {"name": "complete", "valueBoolean": answer.complete},
         *(_verdict(verdict) for verdict in answer.verdicts),
     ]
+    if answer.catalogue.notice_zh:
+        notice = _words(answer.catalogue.notice_zh, answer.catalogue.notice_en)
+        parameters.append({"name": "notice", "part": notice})
     for advice in answer.advice:
         part: list[dict[str, Any]] = [{"name": "planned", "valueString": advice.planned}]
         part += [{"name": "served", "valueCoding": _coding(item.code, item.name)} for item in advice.served]
         part += [
             {"name": "toOrder", "valueCoding": _coding(item.code, item.name)} for item in advice.to_order
         ]
-        parameters.append({"name": "advice", "part": part})
+        part += [
+            {
+                "name": "best",
+                "part": [
+                    {"name": "item", "valueCoding": _coding(best.item.code, best.item.name)},
+                    {"name": "result", "valueString": best.result},
+                    {"name": "others", "valueInteger": best.others},
+                    *_words(best.zh, best.en),
+                ],
+            }
+            for best in advice.best
+        ]
+        parameters.append({"name": "advice", "part": part + _words(advice.zh, advice.en)})
     for unnamed in answer.unnamed:
         part = [
             {"name": "name", "valueString": unnamed.name},
@@ -158,18 +178,26 @@ def _verdict(verdict: VerdictOut) -> dict[str, Any]:
         part.append({"name": "mark", "valueString": verdict.mark.signed})
     if verdict.expires:
         part.append({"name": "expires", "valueDateTime": verdict.expires.isoformat(timespec="seconds")})
-    part += [
-        {
-            "name": "reason",
-            "part": [
-                {"name": "rule", "valueCode": reason.rule},
-                {"name": "zh", "valueString": reason.zh},
-                {"name": "en", "valueString": reason.en},
-            ],
-        }
-        for reason in verdict.reasons
-    ]
+    for name, text in (("value", result.value), ("unit", result.unit), ("reference", result.reference)):
+        part += [{"name": name, "valueString": text}] if text else []
+    if verdict.converted:
+        told = msgspec.to_builtins(verdict.converted)
+        inner = [{"name": name, "valueString": text} for name, text in told.items() if text]
+        part.append({"name": "converted", "part": inner})
+    part += [_reason("reason", reason) for reason in verdict.reasons]
+    part += [_reason("note", note) for note in verdict.notes]
     return {"name": "verdict", "part": part}
+
+
+def _reason(name: str, reason: Reason) -> dict[str, Any]:
+    return {
+        "name": name,
+        "part": [{"name": "rule", "valueCode": reason.rule}, *_words(reason.zh, reason.en)],
+    }
+
+
+def _words(zh: str, en: str) -> list[dict[str, Any]]:
+    return [{"name": "zh", "valueString": zh}, {"name": "en", "valueString": en}]
 
 
 def _coding(code: str, name: str) -> dict[str, str]:

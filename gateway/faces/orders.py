@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from catalog.fhir import ITEM_SYSTEM
 from gateway.errors import BadRequest, RequestIdReused
 from gateway.model import CheckRequest, PersonIn, PlannedIn
 from security.errors import IdentityRefused
 from security.identity import HEALTH_CARD_SYSTEM, PASSPORT_SYSTEM, RESIDENT_SYSTEM, identifier_in
 
-ITEM_SYSTEM = "https://lianren.example/fhir/CodeSystem/items"
 _KNOWN = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
 _SYSTEMS = (RESIDENT_SYSTEM, HEALTH_CARD_SYSTEM)
 _REFERENCE = re.compile(r"(?:^|/)Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")

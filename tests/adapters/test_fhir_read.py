@@ -74,6 +74,34 @@ def test_a_number_in_quotes_cannot_be_read() -> None:
         lab(valueQuantity={"value": "43.5"})
 
 
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [
+        ({"text": " 40-55 "}, "40-55"),
+        ({"text": "阴性", "high": {"value": 1}}, "阴性"),
+        ({"low": {"value": 40.0}, "high": {"value": 55.0}}, "40.0–55.0"),
+        ({"low": {"value": -3}, "high": {"value": 3}}, "-3–3"),
+        ({"high": {"value": 5.0}}, "<=5.0"),
+        ({"low": {"value": 60}}, ">=60"),
+        ({"high": {"value": 5.0, "comparator": "<"}}, "<5.0"),
+        ({"low": {"value": 3.5}, "high": {"value": 5.10, "comparator": "<"}}, ">=3.5 <5.1"),
+        ({"high": {"value": 5.0, "unit": "g/L"}}, "<=5.0"),
+        ({"high": {"value": 0.5, "unit": "g/dL"}}, "<=0.5 g/dL"),
+        ({"high": {"unit": "g/L"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_reference_range_stays_as_inclusive_or_exclusive_as_it_was_written(
+    stated: dict[str, Any], written: str
+) -> None:
+    assert lab(referenceRange=[stated]).reference == written
+
+
+def test_all_reference_ranges_are_kept_where_there_are_several() -> None:
+    ranges = [{"text": "男 57-97"}, {"text": "女 41-73"}]
+    assert lab(referenceRange=ranges).reference == "男 57-97; 女 41-73"
+
+
 def test_the_header_of_a_panel_is_no_result() -> None:
     header = observation(hasMember=[{"reference": "Observation/o2"}])
     del header["valueQuantity"]

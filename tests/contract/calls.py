@@ -44,6 +44,8 @@ class Call(Struct, frozen=True):
                 spoilt["hookInstance"] = str(uuid.uuid4())
             case {"outcome": _}:
                 spoilt["text"] = uuid.uuid4().hex
+            case {"check": _, "results": [result]}:
+                result["value"] = uuid.uuid4().hex
             case {"feedback": [{"overrideReason": reason}]}:
                 reason["userComment"] = uuid.uuid4().hex
         return spoilt
@@ -129,12 +131,41 @@ def calls(live: Live) -> dict[str, Call]:
         "overrideReason": {"reason": reason, "userComment": "2型糖尿病"},
     }
     outcome = {"result": result, "outcome": "declined", "system": "platform-A", "code": "99", "text": "慢病"}
-    rest = body() | {"context": {"setting": "inpatient"}, "asked_at": answer.asked_at.isoformat()}
+    context = {
+        "setting": "inpatient",
+        "disease": "echinococcosis",
+        "events": [{"kind": "treatment", "at": answer.asked_at.isoformat()}],
+    }
+    rest = body() | {"context": context, "asked_at": answer.asked_at.isoformat()}
     rest["planned"][0]["specimen"] = "血清"
+    explain = {
+        "check": {"receiver": OWN, "planned": ["1100104A"], "context": context},
+        "results": [
+            {
+                "id": "r1",
+                "kind": "lab",
+                "institution": OWN,
+                "local_name": "白蛋白",
+                "specimen": "血清",
+                "reading": {"item": "1100104A", "concept": "ALB|S|QN|-", "reason": ""},
+                "performed": answer.asked_at.isoformat(),
+                "reported": answer.asked_at.isoformat(),
+                "version_key": "r1",
+                "value": "40.8",
+                "unit": "g/L",
+                "reference": "40–55",
+                "flags": ["completeness:no-name"],
+                "mark": {"scope": "CHUANYU", "printed": "川渝HR", "state": "valid"},
+            }
+        ],
+        "catalogue": answer.catalogue.version,
+        "at": answer.asked_at.isoformat(),
+    }
     checks = "/api/v1/checks"
     service = "/cds-services/result-recognition"
     return {
         "rest": Call(checks, "application/json", "his", rest),
+        "explain": Call("/api/v1/explain", "application/json", "his", explain),
         "outcomes": Call(f"{checks}/{answer.id}/outcomes", "application/json", "his", outcome),
         "fhir": Call("/fhir/ServiceRequest/$check-recognition", FHIR, "his", parameters()),
         "cds": Call(service, "application/json", "his", hook()),

@@ -21,7 +21,7 @@ import pytest
 from tests.contract.calls import ITEMS, Call, order, parameters, patient
 from tests.gateway.live import PATIENT, Live, ask, body, persons_in
 
-FACES = ("rest", "outcomes", "fhir", "cds", "feedback", "peer")
+FACES = ("rest", "explain", "outcomes", "fhir", "cds", "feedback", "peer")
 WRONG_NUMBER = PATIENT[:-1] + ("0" if PATIENT[-1] != "0" else "1")
 
 

@@ -31,6 +31,9 @@ def told_by_answer(answer: Told) -> Told:
                 verdict["item"] and verdict["item"]["code"],
                 verdict["serves"] and verdict["serves"]["code"],
                 (verdict["mark"] and verdict["mark"]["signed"]) or None,
+                tuple(note["rule"] for note in verdict["notes"]),
+                *(verdict["result"][name] or None for name in ("value", "unit", "reference")),
+                verdict["converted"] and verdict["converted"]["value"],
             )
             for verdict in answer["verdicts"]
         ),
@@ -39,9 +42,13 @@ def told_by_answer(answer: Told) -> Told:
                 advice["planned"],
                 [item["code"] for item in advice["served"]],
                 [item["code"] for item in advice["to_order"]],
+                [(best["item"]["code"], best["result"], best["others"]) for best in advice["best"]],
+                advice["zh"],
+                advice["en"],
             )
             for advice in answer["advice"]
         ],
+        "notice": answer["catalogue"]["notice_zh"],
         "unnamed": [(unnamed["name"], unnamed["reason"]) for unnamed in answer["unnamed"]],
         "nodes": [(node["node"], node["state"]) for node in answer["nodes"]],
         "complete": answer["complete"],
@@ -68,6 +75,9 @@ def told_by_parameters(answer: Told) -> Told:
     def first(part: dict[str, list[Any]], name: str) -> Any:
         return part.get(name, [None])[0]
 
+    def inner(listed: list[Told]) -> Told:
+        return {part["name"]: value(part) for part in listed}
+
     single = {parameter["name"]: value(parameter) for parameter in answer["parameter"]}
     return {
         "verdicts": sorted(
@@ -78,17 +88,28 @@ def told_by_parameters(answer: Told) -> Told:
                     value(part) for reason in verdict["reason"] for part in reason if part["name"] == "rule"
                 ),
                 *(first(verdict, name) for name in ("item", "serves", "mark")),
+                tuple(inner(note)["rule"] for note in verdict.get("note", [])),
+                *(first(verdict, name) for name in ("value", "unit", "reference")),
+                inner(first(verdict, "converted") or []).get("value"),
             )
             for verdict in named("verdict")
         ),
         "advice": [
-            (first(advice, "planned"), advice.get("served", []), advice.get("toOrder", []))
+            (
+                first(advice, "planned"),
+                advice.get("served", []),
+                advice.get("toOrder", []),
+                [tuple(list(inner(best).values())[:3]) for best in advice.get("best", [])],
+                first(advice, "zh"),
+                first(advice, "en"),
+            )
             for advice in named("advice")
         ],
         "unnamed": [(first(unnamed, "name"), first(unnamed, "reason")) for unnamed in named("unnamed")],
         "nodes": [(first(node, "node"), first(node, "state")) for node in named("node")],
         "complete": single["complete"],
         "catalogue": single["catalogue"],
+        "notice": inner(single["notice"])["zh"],
     }
 
 
@@ -107,6 +128,28 @@ def test_the_three_faces_give_one_decision(gateway: Live, person: str, names: tu
     said = told_by_answer(rest.json())
     assert told_by_parameters(fhir.json()) == said
     assert told_by_answer(cds.json()["extension"]["org.lianren.decision"]) == said
+
+
+@pytest.mark.parametrize(("person", "names"), CASES)
+def test_the_cards_say_the_advice_and_the_notes_of_the_decision(
+    gateway: Live, person: str, names: tuple[str, ...]
+) -> None:
+    called = hook(*(order(name) for name in names), who=patient(BY_KEY[person].number))
+    told = gateway.client().post("/cds-services/result-recognition", json=called).json()
+    decision = told["extension"]["org.lianren.decision"]
+    for card, advice in zip(told["cards"], decision["advice"], strict=False):
+        assert card["summary"].startswith(f"{advice['planned']}：{advice['zh']}"[:138])
+        for item in advice["to_order"] if advice["served"] else []:
+            assert plain(item["name"]) in plain(card["detail"])
+    served = {item["code"] for advice in decision["advice"] for item in advice["served"]}
+    details = plain("".join(card["detail"] for card in told["cards"]))
+    for verdict in decision["verdicts"]:
+        if verdict["serves"] and verdict["serves"]["code"] in served:
+            assert all(plain(note["zh"]) in details for note in verdict["notes"])
+
+
+def plain(markdown: str) -> str:
+    return markdown.replace("\\", "")
 
 
 def test_an_answer_given_at_one_face_is_read_again_at_rest(gateway: Live) -> None:

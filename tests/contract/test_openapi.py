@@ -12,7 +12,10 @@ import msgspec
 import pytest
 
 from adapters import PeerAnswer
+from gateway.explaining import ExplainAnswer
+from gateway.faces.catalogues import CataloguesOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
+from gateway.statistics import Statistics
 from tests.gateway.live import PATIENT, Live
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "openapi"
@@ -31,7 +34,10 @@ TYPES: dict[str, type] = {
     "POST /api/v1/checks": CheckAnswer,
     "GET /api/v1/checks/{check_id}": CheckAnswer,
     "POST /api/v1/checks/{check_id}/outcomes": OutcomeOut,
+    "POST /api/v1/explain": ExplainAnswer,
     "POST /api/v1/results": PeerAnswer,
+    "GET /api/v1/statistics": Statistics,
+    "GET /api/v1/catalogues": CataloguesOut,
 }
 
 

@@ -24,7 +24,16 @@ from gateway.demo.questions import Asked
 from gateway.demo.records import Records
 from gateway.demo.show import print_answer, unheard
 from gateway.demo.traps import TRAPS
-from gateway.model import AdviceOut, CatalogueRef, CheckAnswer, Coded, LedgerRef, ResultOut, VerdictOut
+from gateway.model import (
+    AdviceOut,
+    BestOut,
+    CatalogueRef,
+    CheckAnswer,
+    Coded,
+    LedgerRef,
+    ResultOut,
+    VerdictOut,
+)
 from recognition import Reason
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -71,7 +80,7 @@ ANSWER = CheckAnswer(
     answered_at=NOW,
     catalogue=CatalogueRef("2026.11-illustrative", True, "示例目录。", "An illustrative catalogue."),
     complete=True,
-    advice=(AdviceOut(0, "胸部CT平扫", None, (), (ITEM,)),),
+    advice=(AdviceOut(0, "胸部CT平扫", None, (), (ITEM,), zh="须开具", en="order it"),),
     verdicts=(LATE,),
     unnamed=(),
     nodes=NODES,
@@ -120,20 +129,16 @@ def test_a_node_that_failed_is_listed_with_its_failure() -> None:
     assert "  ! cq-his(gw-cq): unreachable 9ms connection refused" in answer_on(INCOMPLETE)
 
 
-def test_the_headline_of_an_incomplete_answer_says_who_was_not_heard() -> None:
-    assert answer_on(INCOMPLETE)[1] == (
-        "  胸部CT平扫: 须开单（查询不完整：cq-his 未应答）to be ordered, but not everybody was heard"
-    )
+def test_the_advice_stands_first_in_both_languages() -> None:
+    assert answer_on(ANSWER)[1] == "  胸部CT平扫: 须开具 / order it"
 
 
-def test_the_headline_of_a_complete_answer_is_short() -> None:
-    assert answer_on(ANSWER)[1] == "  胸部CT平扫: 须开单 to be ordered"
-
-
-def test_the_share_of_a_panel_says_that_the_answer_is_incomplete() -> None:
-    advice = AdviceOut(0, "肝功能12项", "LFT", (ITEM,), (ITEM,))
-    line = answer_on(msgspec.structs.replace(INCOMPLETE, advice=(advice,)))[1]
-    assert "2 项中 1 项可互认，只需开（查询不完整：cq-his 未应答）order only" in line
+@pytest.mark.parametrize(("others", "shown_best"), [(2, ["    ★ 胸部CT平扫: 最新 / the newest"]), (0, [])])
+def test_the_best_of_several_results_is_named_with_its_reason(others: int, shown_best: list[str]) -> None:
+    best = BestOut(ITEM, "1", others, "最新", "the newest")
+    advice = msgspec.structs.replace(ANSWER.advice[0], best=(best,))
+    lines = answer_on(msgspec.structs.replace(ANSWER, advice=(advice,)))
+    assert [line for line in lines if "★" in line] == shown_best
 
 
 def test_brackets_in_a_hospitals_name_are_printed_as_they_are() -> None:

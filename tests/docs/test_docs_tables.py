@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException
 from typer.testing import CliRunner
 
-from catalog import load
+from catalog import FACTS, load
+from catalog._sheets import HEAD, TABLES
 from gateway.body import BadBody
 from gateway.cli import app
 from gateway.demo.network import GATEWAYS, Network
@@ -25,6 +26,7 @@ from gateway.log import EVENTS
 from gateway.metrics import Metrics
 from gateway.settings import ClientSettings, NodeSettings, PinSettings, Settings
 from recognition.flags import FLAGS
+from tests.docs import rules_page
 from tests.docs.pages import PAGES, ROOT, name_of, table
 
 OPERATOR, STEWARD, ERRORS, HIS = (
@@ -125,21 +127,19 @@ def test_every_status_of_an_unreadable_body_is_documented() -> None:
     assert [status for status, *_ in table(ERRORS, "## When the body cannot be read")] == declared
 
 
-def test_every_rule_is_documented_in_the_words_of_the_catalogue() -> None:
-    rules = [rule for rule in CATALOGUE.rules.values() if not rule.fact]
-    assert table(STEWARD, "## The rules") == [(rule.id, rule.effect, rule.zh, rule.en) for rule in rules]
+def test_the_page_of_rules_is_the_one_that_the_catalogue_gives() -> None:
+    assert rules_page.PAGE.read_text(encoding="utf-8") == rules_page.page()
 
 
-def test_the_negative_list_is_documented_in_the_words_of_the_catalogue() -> None:
-    rules = [rule for rule in CATALOGUE.rules.values() if rule.fact]
-    assert table(STEWARD, "## The negative list") == [
-        (rule.id, rule.effect, rule.fact, rule.items, rule.region, rule.zh, rule.en) for rule in rules
-    ]
+def test_every_rule_and_every_fact_has_a_row_on_the_page_of_rules() -> None:
+    headings = ("## Steps of the decision", "## Level rules", "## Negative list", "## Facts")
+    shown = [row[0] for heading in headings for row in table(rules_page.PAGE, heading)]
+    assert sorted(shown) == sorted([*CATALOGUE.rules, *FACTS])
 
 
-def test_every_table_of_a_catalogue_folder_is_documented() -> None:
+def test_every_table_of_an_edition_is_documented() -> None:
     documented = {file for file, *_ in table(STEWARD, "## The folder")}
-    assert documented == {file.name for file in (ROOT / "catalog/data/illustrative").iterdir()}
+    assert documented == {HEAD, *(table.file for table in TABLES)}
 
 
 def test_every_reason_code_is_documented() -> None:

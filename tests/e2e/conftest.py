@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.demo.peers import MissingPeer
+from gateway.settings import load_settings
+from tests.gateway.live import assert_decisions_replay
 from tests.network import network
 from tests.peers import needed
 
@@ -41,7 +43,7 @@ class Run:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """One run of the demonstration, asked and stopped by itself."""
+    """One run of the demonstration, asked and stopped by itself; its decisions are made again afterwards."""
     folder = tmp_path_factory.mktemp("demo")
     brought = CHECKOUT / ".demo/packages"
     if brought.is_dir():
@@ -52,6 +54,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
     if "is not available here" in done.stderr:
         with needed():
             raise MissingPeer("a server of the demonstration", done.stderr.splitlines()[-1])
+    for config in folder.rglob("lianren.toml"):
+        assert_decisions_replay(load_settings(config))
     return Run(done.returncode, json.loads(done.stdout or "[]"), done.stderr, export)
 
 

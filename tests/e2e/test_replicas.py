@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 
 from gateway.demo.peers import Peer, postgres, redis
 from tests.gateway.live import NODE, OWN, Live, ask, body, gateway_with, source_of, started
+from tests.gateway.publishing import SECONDS, config_of, edition, published, soon, states, until, version_of
 from tests.peers import needed
 
 pytestmark = pytest.mark.slow
@@ -26,17 +29,22 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 
 
 @pytest.fixture(scope="module")
-def replicas(
-    stores: Stores, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+def both(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Live]]:
     folder = tmp_path_factory.mktemp("gateway")
     database, cache = stores
     with ExitStack() as stack:
         url, _ = stack.enter_context(source_of(folder))
         node = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}
-        one: Live = stack.enter_context(gateway_with(folder, [node], store=database.url, redis=cache.url))
+        one: Live = stack.enter_context(
+            gateway_with(folder, [node], store=database.url, redis=cache.url, catalogue_poll_s=1)
+        )
         other = stack.enter_context(started(one.settings, one.tokens))
-        yield one.client(), other.client()
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def replicas(both: tuple[Live, Live]) -> tuple[httpx.Client, httpx.Client]:
+    return both[0].client(), both[1].client()
 
 
 def test_an_answer_of_one_replica_is_repeated_by_the_other(
@@ -72,6 +80,37 @@ def test_many_checks_at_both_replicas_leave_a_ledger_without_gaps(
     size = int(replicas[0].get("/ledger/checkpoint").text.splitlines()[1])
     proof = replicas[1].get("/ledger/proof", params={"index": max(indexes), "size": size})
     assert proof.status_code == 200
+
+
+def test_the_editions_of_the_first_start_are_published_once(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    one, other = (client.get("/api/v1/catalogues").json()["editions"] for client in replicas)
+    assert one == other
+    assert {edition["state"] for edition in one} == {"in_force"}
+
+
+def test_both_replicas_change_over_in_the_same_moment(
+    both: tuple[Live, Live], stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIANREN_STORE", stores[0].url)
+    cut, clients = soon(4), [live.client() for live in both]
+    published(edition(tmp_path, "1", cut), config_of(both[0], tmp_path))
+    until(lambda: all(states(client).get("ex-lab@1") == "announced" for client in clients), 3)
+
+    def go_on(number: int) -> list[tuple[datetime, bool]]:
+        seen = []
+        while datetime.now(UTC) < cut + 0.5 * SECONDS:
+            answer = ask(clients[number % 2], body())
+            seen.append((answer.answered_at, "ex-lab@1" in answer.catalogue.version))
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(go_on, range(2))
+    for seen in (one, other):
+        assert {new for _, new in seen} == {False, True}
+        assert [at for at, new in seen if new != (at >= cut)] == []
+    assert version_of(clients[0]) == version_of(clients[1])
 
 
 def test_without_its_database_a_gateway_is_not_ready_and_answers_nothing(

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 
 from gateway.demo.peers import free_port, wait_until
 from tests.e2e.conftest import CHECKOUT, LIANREN, lianren
+from tests.gateway.publishing import edition, soon
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +77,33 @@ def test_a_gateway_with_keys_is_ready_and_ends_well_when_told_to(
     _, said = serving.communicate(timeout=20)
     assert serving.returncode in (0, -signal.SIGTERM)
     assert [line for line in said.splitlines() if not line.startswith("{")] == []
+
+
+def test_what_was_published_while_a_gateway_was_killed_is_in_force_when_it_is_back(
+    ready: Path, serving: subprocess.Popen[str]
+) -> None:
+    url = f"http://127.0.0.1:{port_of(ready)}"
+    wait_until(f"{url}/health/ready", 30)
+    cut = soon(3)
+    folder = edition(ready.parent, "1", cut)
+    done = lianren("catalog", "publish", str(folder), "-c", str(ready), "--yes")
+    assert done.returncode == 0, done.stderr
+    os.kill(serving.pid, signal.SIGKILL)  # it looks every five seconds: it has not seen it
+    serving.wait(10)
+    with subprocess.Popen(
+        [*LIANREN, "serve", "-c", str(ready)], stderr=subprocess.PIPE, cwd=CHECKOUT
+    ) as again:
+        try:
+            wait_until(f"{url}/health/ready", 30)
+            time.sleep(max(0, (cut - datetime.now(UTC)).total_seconds()))
+            told = httpx.get(f"{url}/health/ready", trust_env=False).json()
+            assert "ex-lab@1" in told["catalogue"]
+        finally:
+            again.kill()
+    done = lianren("ledger", "export", "-c", str(ready), str(ready.parent / "export"))
+    assert done.returncode == 0, done.stderr
+    done = lianren("ledger", "verify", str(ready.parent / "export"))
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

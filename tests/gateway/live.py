@@ -25,16 +25,21 @@ import httpx
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters import StoreUnavailable
 from adapters.sqlite import SqliteStore
 from gateway.app import create_app
+from gateway.cases import cases, replay
+from gateway.catalogues import Catalogues
 from gateway.demo.people import BY_KEY, check_digit
 from gateway.demo.records import everything
 from gateway.exporting import write
 from gateway.keyring import make_keys, open_keys
 from gateway.log import Log
+from gateway.metrics import Metrics
 from gateway.model import CheckAnswer
 from gateway.settings import Settings
 from gateway.source import create_source
+from gateway.wiring import open_store
 from security.audit import Pinned, verify_export
 from tests.serving import serve
 
@@ -52,6 +57,7 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "nobody": {"roles": ["his"]},
     "auditor": {"roles": ["auditor"]},
     "reader": {"institution": OWN, "roles": ["auditor"]},
+    "steward": {"roles": ["steward"]},
     "peer": {"roles": ["peer"]},
 }
 
@@ -155,10 +161,11 @@ def source_of(folder: Path, name: str = NODE, institution: str = OWN) -> Iterato
 
 @contextmanager
 def started(settings: Settings, tokens: dict[str, str]) -> Iterator[Live]:
-    """A gateway of these settings, whose keys are there."""
+    """A gateway of these settings, whose keys are there; before it stops, every decision is made again."""
     log = io.StringIO()
     with ExitStack() as stack:
         url = stack.enter_context(serve(create_app(settings, Log(log))))
+        stack.callback(assert_decisions_replay, settings)
         yield Live(url, settings, tokens, log, stack=stack)
 
 
@@ -220,6 +227,31 @@ def audit(live: Live, folder: Path) -> list[str]:
         for check in verify_export(folder, pinned).checks
         if check.state == "failed"
     ]
+
+
+def assert_decisions_replay(settings: Settings) -> None:
+    """Every decision in a gateway's store comes out identical under the version it was made under."""
+    assert asyncio.run(_replayed(settings)) == []
+
+
+async def _replayed(settings: Settings) -> list[str]:
+    """The ids of the decisions that come out otherwise; a database that a test stopped has none to tell."""
+    store = open_store(settings)
+    try:
+        await store.open()
+    except StoreUnavailable:
+        assert settings.store, "the embedded store cannot be opened"
+        return []
+    try:
+        catalogues = Catalogues(settings, store, open_keys(settings), Log(io.StringIO()), Metrics())
+        await catalogues.poll()
+        return [
+            id_
+            async for id_, case in cases(store, datetime(2000, 1, 1, tzinfo=UTC))
+            if not case.holds(replay(case, catalogues.under(case.catalogue).catalogue))
+        ]
+    finally:
+        await store.close()
 
 
 def persons_in(text: str) -> list[str]:

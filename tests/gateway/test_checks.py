@@ -84,7 +84,7 @@ def test_one_request_id_asked_ten_times_at_once_has_one_answer(gateway: Live, hi
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: his.post("/api/v1/checks", json=asked).content, range(10)))
     assert len(set(answers)) == 1
-    assert gateway.kept()[1] - documents <= 2  # the check, and the mark where it is the first of its result
+    assert gateway.kept()[1] - documents <= 3  # check, case, and the mark where it is the first of its result
 
 
 def test_the_same_request_id_with_another_body_is_a_conflict(gateway: Live, his: httpx.Client) -> None:
@@ -154,3 +154,40 @@ def test_the_negative_list_looks_at_the_patient(
     (verdict,) = ask(his, body(context=context)).verdicts
     assert verdict.verdict != "recognised"
     assert verdict.reasons[0].rule == rule
+
+
+def test_an_event_since_the_examination_is_looked_at(his: httpx.Client) -> None:
+    today = datetime.now(UTC).isoformat()
+    (verdict,) = ask(his, body(context={"events": [{"kind": "transfusion", "at": today}]})).verdicts
+    assert "N7b" in [reason.rule for reason in verdict.reasons]
+
+
+@pytest.mark.parametrize("at", ["2199-01-01T00:00:00+08:00", "0001-01-01T00:00:00+14:00"])
+def test_an_event_of_a_time_that_cannot_be_is_refused(gateway: Live, his: httpx.Client, at: str) -> None:
+    before = gateway.kept()
+    refused = his.post("/api/v1/checks", json=body(context={"events": [{"kind": "operation", "at": at}]}))
+    assert (refused.status_code, refused.json()["field"]) == (422, "context.events[0].at")
+    assert gateway.kept() == before
+
+
+def test_advice_is_said_in_a_sentence(his: httpx.Client) -> None:
+    single, panel, none = ask(his, body("白蛋白", "肝功能12项", "前白蛋白")).advice
+    assert (single.zh, single.en) == ("已有可互认的结果，不必再开", "already recognised: nothing to order")
+    assert panel.zh.startswith("12项中1项可互认，仅需开具：")
+    assert panel.en.startswith("1 of 12 recognised: order ")
+    assert "ALT, AST" in panel.en
+    assert (none.zh, none.en) == ("未找到可互认的结果，须开具", "nothing recognised: order it")
+
+
+def test_a_name_that_holds_several_examinations_is_one_plan_of_several_items(his: httpx.Client) -> None:
+    answer = ask(his, body() | {"planned": [{"name": "胸部CT平扫、上腹部CT平扫"}]})
+    assert answer.unnamed == ()
+    (advice,) = answer.advice
+    assert {item.name for item in advice.to_order} == {"CT 胸部平扫", "CT 上腹部平扫"}
+
+
+def test_the_best_result_is_named_for_each_item_that_is_served(his: httpx.Client) -> None:
+    answer = ask(his, body())
+    (best,) = answer.advice[0].best
+    assert (best.result, best.others) == (answer.verdicts[0].result.id, 0)
+    assert best.item == answer.verdicts[0].serves

@@ -22,6 +22,7 @@ NEVER_ANSWERED = {
     "SettingsError": "the process does not start",
     "StoreError": "the store does not open, and the process does not start",
     "KeyStoreError": "the keys do not open, and the process does not start",
+    "ConditionRefused": "becomes a finding of a catalogue",
     "UnsupportedAlgorithm": "the keys do not open, and the process does not start",
     "UnknownKey": "becomes the state of a mark",
     "KeyNotValid": "becomes the state of a mark",

@@ -6,13 +6,17 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from adapters import LocalCache
 from adapters.sqlite import SqliteStore
+from catalog import Catalogue
 from gateway.marking import Marker
 from recognition import Result
 from security.keys import KeyPair
 from security.ledger import Sealed, seal
 from security.mark import Claims
+from security.mark import read as read_mark
 from security.trust import KeyList, TrustList
 from tests.recognition.cases import catalogue, ct
 
@@ -60,6 +64,39 @@ def test_a_mark_of_another_range_laid_into_the_cache_is_not_used(tmp_path: Path)
         assert local.issued
         await cache.set(f"mark|{local.issued.document.key}", wide.issued.document.body, 60)
         assert (await signed(marker, ct(printed_mark="重庆HR")))[1:] == ("500000", True)
+        await store.close()
+
+    asyncio.run(run())
+
+
+async def issued(marker: Marker, held: Catalogue) -> tuple[str, str]:
+    """The edition that a new mark names, and the key under which it is found again."""
+    marked = await marker.sign(ct(), held, NOW, record)
+    assert marked.issued
+    return read_mark(marked.issued.document.body).claims.catalogue, marked.issued.document.key
+
+
+def with_version(held: Catalogue, edition_id: str, version: str) -> Catalogue:
+    editions = tuple(
+        msgspec.structs.replace(edition, version=version) if edition.id == edition_id else edition
+        for edition in held.editions
+    )
+    return msgspec.structs.replace(held, editions=editions)
+
+
+def test_a_mark_names_the_edition_of_its_items_list_and_stays_when_another_changes(tmp_path: Path) -> None:
+    async def run() -> None:
+        store, held = SqliteStore(tmp_path / "store"), catalogue()
+        await store.open()
+        marker = Marker("cq", KEY, store, LocalCache(), lambda: TRUST)
+        item = held.items[ct().reading.item or ""]
+        edition = held.edition_of(item)
+        assert edition
+        before = await issued(marker, held)
+        assert before[0] == f"{edition.id}@{edition.version}"
+        others = {other.id for other in held.editions} - {edition.id} or {"none"}
+        assert await issued(marker, with_version(held, others.pop(), "9999.1")) == before
+        assert await issued(marker, with_version(held, edition.id, "9999.1")) != before
         await store.close()
 
     asyncio.run(run())

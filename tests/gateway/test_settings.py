@@ -52,6 +52,7 @@ def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
         ("deadline_ms", "10"),
         ("lookback_days", "0"),
         ("body_limit", "1"),
+        ("catalogue_poll_s", "0"),
         ("mark_algorithm", '"RSA"'),
         ("demo", '"perhaps"'),
         ("nodes", '"his"'),

@@ -1,0 +1,240 @@
+"""CodeSystem, ValueSet and ConceptMap of the catalogue: read, search, and the operations on them (FHIR R4).
+
+A parameter that is not offered is refused by name, unless the caller prefers ``handling=lenient``.
+``$translate`` is asked for every name of every list, so :class:`Direct` answers it ahead of the router; its
+registered route describes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from catalog.fhir import BASE, Resource
+from gateway.errors import BadParameter, NotFound
+from gateway.faces._parameters import Asked, from_query, lenient
+from gateway.faces._terminology import OPERATIONS, TRANSLATE, Operation, Terminologies, terminologies_of
+from gateway.faces.common import FHIR_JSON, client_of, gateway_of, reply
+from gateway.faces.describe import describe
+
+__all__ = ["TYPES", "Direct", "Terminologies", "capabilities", "router"]
+
+router = APIRouter(prefix="/fhir", tags=["fhir"])
+TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
+TRANSLATE_PATH = "/fhir/ConceptMap/$translate"
+TRANSLATED = 4096
+"""How many translations are kept."""
+
+_SUMMARY = ("true", "false", "text", "data", "count")
+_DETAILS = frozenset({"concept", "compose", "group", "copyright"})
+"""Of what is served here, no summary element of its type (without Σ in R4)."""
+_MANDATORY = frozenset({"resourceType", "id", "status", "content"})
+_HEADERS = ((b"cache-control", b"no-store"), (b"content-type", FHIR_JSON.encode()))
+_SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
+
+
+class Direct:
+    """Pure ASGI, ahead of the router: answers ``$translate``, takes a slash off the end of FHIR addresses.
+
+    It stands inside of :class:`~gateway.faces.common.Guard`, which gives requests their ids and errors their
+    shape.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and scope["path"].startswith("/fhir/"):
+            path = scope["path"] = scope["path"].rstrip("/")
+            if path == TRANSLATE_PATH and scope["method"] in ("GET", "POST"):
+                body = await self._translated(scope, receive)
+                headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+                return
+        await self._app(scope, receive, send)
+
+    async def _translated(self, scope: Scope, receive: Receive) -> bytes:
+        """The answer to a GET that was asked before, else a new one."""
+        state, query = self._app.state, scope["query_string"]
+        terminologies: Terminologies = state.terminologies
+        terminologies.now()
+        if scope["method"] == "GET" and (known := terminologies.translated.get(query)):
+            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            state.gateway.clients.authenticate(given.decode("latin-1"))
+            return known
+        scope["app"] = self._app
+        translated = terminologies.translated
+        body = await TRANSLATE(Request(scope, receive))
+        if scope["method"] == "GET" and len(translated) < TRANSLATED and not lenient(scope):
+            translated[query] = body
+        return body
+
+
+def capabilities() -> list[Resource]:
+    """What is offered of the three types, as CapabilityStatement.rest.resource has it.
+
+    ``$translate`` has a definition of its own: it takes ``display``, ``kind``, ``modality`` and ``specimen``
+    beside R4's parameters, and gives ``reason`` where there is no match.
+    """
+    searched = [
+        {"name": "_id", "type": "token"},
+        {"name": "url", "type": "uri"},
+        {"name": "version", "type": "token"},
+        {"name": "name", "type": "string"},
+    ]
+    return [
+        {
+            "type": kind,
+            "interaction": [{"code": "read"}, {"code": "search-type"}],
+            "searchParam": searched,
+            "operation": [
+                {"name": one.name, "definition": f"{_definitions(one)}/{kind}-{one.name}"}
+                for one in OPERATIONS
+                if one.kind == kind
+            ],
+        }
+        for kind in TYPES
+    ]
+
+
+def _definitions(operation: Operation) -> str:
+    return f"{BASE if operation is TRANSLATE else 'http://hl7.org/fhir'}/OperationDefinition"
+
+
+# Read and search
+
+
+async def _read(request: Request) -> Response:
+    client_of(request)
+    kind, resource_id = request.url.path.split("/")[2:4]
+    asked = from_query(request.scope["query_string"], {"_summary": "text"}, ignore=lenient(request.scope))
+    resource = terminologies_of(request).now().get(kind, resource_id)
+    return reply(_summarised(resource, _summary(asked)), media_type=FHIR_JSON)
+
+
+async def _search(request: Request) -> Response:
+    client_of(request)
+    kind = request.url.path.split("/")[2]
+    offered = dict.fromkeys(("_id", "url", "version", "name", "_summary"), "text")
+    asked = from_query(request.scope["query_string"], offered, ignore=lenient(request.scope))
+    summary = _summary(asked)
+    try:
+        terminology = await terminologies_of(request).under(asked.version("version"))
+    except NotFound:
+        found: list[Resource] = []
+    else:
+        found = [
+            resource
+            for (held, resource_id), resource in terminology.resources.items()
+            if held == kind
+            and asked.text("_id") in ("", resource_id)
+            and asked.canonical() in ("", resource["url"])
+            and resource["name"].casefold().startswith(asked.text("name").casefold())
+        ]
+    base = f"{gateway_of(request).settings.base_url}/fhir/{kind}"
+    bundle: Resource = {"resourceType": "Bundle", "type": "searchset", "total": len(found)}
+    bundle["link"] = [{"relation": "self", "url": f"{base}?{request.url.query}".rstrip("?")}]
+    if found and summary != "count":
+        bundle["entry"] = [
+            {
+                "fullUrl": f"{base}/{resource['id']}",
+                "resource": _summarised(resource, summary),
+                "search": {"mode": "match"},
+            }
+            for resource in found
+        ]
+    return reply(bundle, media_type=FHIR_JSON)
+
+
+def _summary(asked: Asked) -> str:
+    wanted = asked.text("_summary") or "false"
+    if wanted not in _SUMMARY:
+        raise BadParameter(f"must be one of {', '.join(_SUMMARY)}", field="_summary")
+    return wanted
+
+
+def _summarised(resource: Resource, summary: str) -> Resource:
+    if summary not in ("true", "text"):
+        return resource
+    kept = {
+        name: value
+        for name, value in resource.items()
+        if (name not in _DETAILS if summary == "true" else name in _MANDATORY)
+    }
+    return kept | {"meta": {"tag": [_SUBSETTED]}}
+
+
+# The routes
+
+
+def _parameters(offered: dict[str, str], *, of_one: bool = False) -> list[dict[str, Any]]:
+    """Query parameters, and the id of a path, as OpenAPI describes them."""
+    schemas = {"number": {"type": "integer", "minimum": 0}, "flag": {"type": "boolean"}}
+    told: list[dict[str, Any]] = [
+        {"name": name, "in": "query", "schema": schemas.get(kind, {"type": "string"})}
+        for name, kind in offered.items()
+        if kind not in ("coding", "concept")
+    ]
+    one = {"name": "resource_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    return [one, *told] if of_one else told
+
+
+def _routes() -> None:
+    for operation in OPERATIONS:
+        for one in ("", "/{resource_id}") if operation.instance else ("",):
+            path = f"/{operation.kind}{one}/${operation.name}"
+            for method in ("GET", "POST"):
+                posted = method == "POST"
+                extra = describe(
+                    dict if posted else None,
+                    media_type=FHIR_JSON,
+                    refusals=(400, 404, 413, 415) if posted else (400, 404),
+                )
+                extra["parameters"] = _parameters({} if posted else operation.offered, of_one=bool(one))
+                router.add_api_route(
+                    path,
+                    _endpoint(operation),
+                    methods=[method],
+                    openapi_extra=extra,
+                    summary=operation.about,
+                    description=f"The operation ${operation.name} of FHIR R4 for {operation.kind}.",
+                    name=f"{operation.kind}_{operation.name}",
+                )
+    for kind in TYPES:
+        for path, endpoint, offered, about in (
+            (
+                f"/{kind}",
+                _search,
+                ("_id", "url", "version", "name", "_summary"),
+                "Search by url, version or name",
+            ),
+            (f"/{kind}/{{resource_id}}", _read, ("_summary",), "Read by id"),
+        ):
+            extra = describe(None, media_type=FHIR_JSON, refusals=(400, 404) if endpoint is _read else (400,))
+            extra["parameters"] = _parameters(dict.fromkeys(offered, "text"), of_one=endpoint is _read)
+            router.add_api_route(
+                path,
+                endpoint,
+                methods=["GET"],
+                openapi_extra=extra,
+                summary=about,
+                description=f"Of the {kind} resources of the catalogue in force, or of a version.",
+                name=f"{kind}{endpoint.__name__}",
+            )
+
+
+def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        body = await operation(request, request.path_params.get("resource_id", ""))
+        return Response(body, headers={"Cache-Control": "no-store"}, media_type=FHIR_JSON)
+
+    return answer
+
+
+_routes()
