@@ -56,8 +56,8 @@ class ItemRule(Struct, frozen=True, forbid_unknown_fields=True):
     group: str = ""
     units: tuple[str, ...] = ()
     new_codes: str = ""
-    separators: str = "、;,/"
-    notes: tuple[str, ...] = ("备注", "注")
+    separators: str = "、;"
+    notes: tuple[str, ...] = ("备注", "注:")
     short_names: bool = False
 
 
@@ -113,15 +113,17 @@ def read_mapping(text: bytes, file: str) -> AnnexMapping:
     """
     try:
         mapping = msgspec.convert(tomllib.loads(text.decode("utf-8-sig")), AnnexMapping)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
-        refuse(file, f"is not TOML in UTF-8 ({wrong})")
     except msgspec.ValidationError as wrong:
         refuse(file, f"{wrong}; correct the key")
+    except (ValueError, RecursionError) as wrong:  # tomllib lets more through than TOMLDecodeError
+        refuse(file, f"is not TOML in UTF-8 ({str(wrong)[:200]})")
     rule = mapping.sheet
     if not rule.heading or sorted(set(rule.heading)) != list(rule.heading) or rule.heading[0] < 1:
         refuse(file, "sheet.heading must be the numbers of the heading rows in their order, such as [2, 3]")
     if rule.first <= rule.heading[-1]:
         refuse(file, "sheet.first must be the number of the first row below the heading")
+    if {"name", "code"} & set(mapping.fill_down):
+        refuse(file, "fill_down must not hold name or code: each item has its own")
     if mapping.columns.days and mapping.window is None:
         refuse(file, "columns.days needs the table [window], which says how days are counted")
     return mapping

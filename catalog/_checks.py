@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from catalog._names import canonical_name
+from catalog._names import canonical_name, matches
 from catalog._references import covered, known
 from catalog._rule_checks import check_rules, check_windows
 from catalog._sheets import Sheets
-from catalog._tables import Row, Sheet
 from catalog._tree import reached
 from catalog.entries import LEVELS, Item, Panel, Qualification
 from catalog.errors import Finding
+from catalog.tables import Row, Sheet
 
 _ITEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LIST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
@@ -167,8 +167,8 @@ def _conversions(sheets: Sheets) -> Iterator[Finding]:
         entry = row.value
         if entry.unit == entry.to_unit:
             yield sheet.finding(row, "to_unit", "is the unit itself; a conversion needs two units")
-        if not entry.factor:
-            yield sheet.finding(row, "factor", "is 0; every value would become the same")
+        if entry.factor <= 0:
+            yield sheet.finding(row, "factor", "must be above 0; another would turn values round")
         item = sheets.items.get(entry.item)
         if item and entry.to_unit not in item.units:
             units = ", ".join(item.units) or "none"
@@ -206,6 +206,30 @@ def _qualifications(sheets: Sheets) -> Iterator[Finding]:
             message = f"a {entry.level} evaluation reaches a {wanted}, and {entry.scope} is a {kind}"
             yield sheet.finding(row, "level", f"{message}; correct level or scope")
         yield from _period(sheet, row)
+    yield from _stopped(sheets)
+
+
+def _stopped(sheets: Sheets) -> Iterator[Finding]:
+    """Another record of the same evaluation that goes on where one was stopped: the stop would be in vain."""
+    records: dict[tuple[str, ...], list[Row[Qualification]]] = {}
+    for row in sheets.qualifications.rows:
+        key = (row.value.institution, row.value.scope, row.value.basis)
+        records.setdefault(key, []).append(row)
+    for held in records.values():
+        for row in held:
+            if (day := row.value.stopped) is None:
+                continue
+            for other in (
+                each.value for each in held if each.value.valid_from < day and each.value.holds(day)
+            ):
+                both = (
+                    i
+                    for i in sheets.items.values()
+                    if matches(row.value.items, i) and matches(other.items, i)
+                )
+                if item := next(both, None):
+                    message = f"record {other.id} goes on for item {item.code}; end it, or take the item out"
+                    yield sheets.qualifications.finding(row, "status", message)
 
 
 def _period(sheet: Sheet[Qualification], row: Row[Qualification]) -> Iterator[Finding]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +11,10 @@ from msgspec import Struct
 
 from catalog._fhir_rows import SLOTS, Shape, listed
 from catalog._sheets import HEAD, IMAGING, LAB, TABLES
-from catalog._tables import YES_NO, Table
 from catalog.entries import Edition, Item
 from catalog.errors import CatalogueError, Finding
+from catalog.tables import YES_NO, Table
+from catalog.write import csv_file, head
 
 BASE = "https://lianren.example/fhir"
 ITEM_SYSTEM = f"{BASE}/CodeSystem/items"
@@ -71,11 +70,11 @@ def read_bundle(bundle: object) -> Read:
         if held := found.get(("CodeSystem", url)):
             rows, places[table.file] = _rows(table, *held, findings)
             if rows:
-                files[table.file] = _csv(rows)
+                files[table.file] = csv_file(rows[0], (row.values() for row in rows))
     path, resource = found["CodeSystem", heads[0]]
     rows, places[HEAD] = _rows(HEAD_TABLE, path, resource, findings)
     if len(rows) == 1:
-        files[HEAD] = _toml(rows[0], places[HEAD][0], findings)
+        files[HEAD] = _head(rows[0], places[HEAD][0], findings)
     else:
         findings.append(Finding(f"{path}.concept", 0, "", "must hold the head of one edition"))
     _stop(findings)
@@ -159,39 +158,22 @@ def _kind(concept: dict[str, Any]) -> object:
     return None
 
 
-def _csv(rows: list[dict[str, str]]) -> bytes:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\r\n")  # RFC 4180
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode()
-
-
-def _toml(cells: dict[str, str], path: str, findings: list[Finding]) -> bytes:
-    """The head of an edition. TOML's basic strings are JSON's, but for U+007F (TOML 1.0, String)."""
-    lines = []
+def _head(cells: dict[str, str], path: str, findings: list[Finding]) -> bytes:
+    values: dict[str, Any] = {}
     for name, hint in HEAD_TABLE.columns().items():
         text = cells[name]
-        if hint is str:
-            value = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-        elif hint is bool:
-            value = str(YES_NO.get(text, "")).lower()
-        elif hint is int:
-            value = text
-        else:
-            value = _instant(text)
-        if not value:
+        try:
+            values[name] = _HEAD_VALUES[hint](text) if hint in _HEAD_VALUES else text
+        except (ValueError, KeyError):
             findings.append(Finding(path, 0, "", f"lacks a usable {name}; see the export of an edition"))
-        lines.append(f"{name} = {value}\n")
-    return "".join(lines).encode()
+    return head(values)
 
 
-def _instant(text: str) -> str:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return ""
-    return at.isoformat() if at.tzinfo else ""
+_HEAD_VALUES: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    bool: YES_NO.__getitem__,
+    datetime: datetime.fromisoformat,
+}
 
 
 def _differences(wanted: Any, given: Any, path: str) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import quote
 
-from catalog._tables import Table
-from catalog.errors import CatalogueError, Finding
+from catalog.errors import Finding
+from catalog.tables import Table
 
 SYNONYM = {"system": "http://snomed.info/sct", "code": "900000000000013009", "display": "Synonym"}
 """R4 designation-use: another name of the same thing."""
@@ -30,8 +30,7 @@ SLOTS = {
 PublicationStatus = Literal["draft", "active", "retired"]
 """R4 publication-status, without unknown."""
 
-_CODE = re.compile(r"\S+(?:\s\S+)*")
-_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")  # R4 string, and no half characters
+_HALF = re.compile(r"[\ud800-\udfff]")
 _WHOLE = range(1_000_000_000)
 _OPEN = re.compile(r"[%|\s]")
 
@@ -56,27 +55,21 @@ class Shape:
         self.properties = {name: _element(hint) for name, hint in self._hints.items() if name not in apart}
 
     def concept(self, row: Any) -> dict[str, Any]:
-        """A row as a concept.
-
-        Raises:
-            CatalogueError: FHIR has no way to write a code or text of the row.
-        """
-        code = self._code(row)
-        concept: dict[str, Any] = {"code": code}
+        """A row as a concept."""
+        concept: dict[str, Any] = {"code": self._code(row)}
         if self._display:
-            concept["display"] = self._fit(getattr(row, self._display), code, self._display)
+            concept["display"] = getattr(row, self._display)
         designations: list[dict[str, Any]] = []
         if english := getattr(row, "en", ""):
-            designations.append({"language": "en", "value": self._fit(english, code, "en")})
-        others = [self._fit(alias, code, "aliases") for alias in getattr(row, "aliases", ())]
-        designations += [{"use": SYNONYM, "value": alias} for alias in others]
+            designations.append({"language": "en", "value": english})
+        designations += [{"use": SYNONYM, "value": alias} for alias in getattr(row, "aliases", ())]
         if designations:
             concept["designation"] = designations
         properties: list[dict[str, Any]] = []
         for name, (kind, element) in self.properties.items():
             held = getattr(row, name)
             for one in held if isinstance(held, tuple) else (held,):
-                plain = one if kind in ("boolean", "integer") else self._fit(_cell(one), code, name)
+                plain = one if kind in ("boolean", "integer") else _cell(one)
                 if plain != "":
                     properties.append({"code": name, element: plain})
         return concept | {"property": properties}
@@ -128,17 +121,7 @@ class Shape:
         parts = [_cell(getattr(row, name)) for name in self._table.key]
         if len(parts) > 1:
             parts = [_OPEN.sub(lambda found: quote(found[0]), part) for part in parts]
-        code = "|".join(parts)
-        if not _CODE.fullmatch(code):
-            message = f"{code!r} is no code of FHIR: one blank at most between words; correct it"
-            raise CatalogueError((Finding(self._table.file, 0, self._table.key[0], message),))
-        return self._fit(code, code, self._table.key[0])
-
-    def _fit(self, text: str, code: str, column: str) -> str:
-        if _UNFIT.search(text):
-            message = f"row {code!r} holds a control character, which FHIR text may not; remove it"
-            raise CatalogueError((Finding(self._table.file, 0, column, message),))
-        return text
+        return "|".join(parts)
 
 
 def slots_of(kind: str, concept: str) -> list[dict[str, str]]:
@@ -193,6 +176,6 @@ def _read(value: object, hint: Any) -> str:
         return str(value)
     if not isinstance(value, str) or not value:
         raise _Refused("must be text, and not empty")
-    if _UNFIT.search(value):
-        raise _Refused("holds a control character or half a character; remove it")
+    if _HALF.search(value):
+        raise _Refused("holds half a character; remove it")
     return value

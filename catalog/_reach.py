@@ -1,7 +1,7 @@
 """How far an edition and a hospital's own additions reach: not beyond their owner's area, never loosening.
 
-A stand-in, a panel or a conversion has no area of its own: an edition gives them for items that are listed in
-its scope. The words of a decision count in every area, so they belong to an edition whose scope holds all lists.
+A stand-in, a panel or a conversion has no area of its own: an edition gives them for items that are listed
+in its scope. The words of a decision count in every area, so they belong where the scope holds all lists.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from catalog._names import matches
+from catalog._references import holds
 from catalog._sheets import HEAD, Sheets
-from catalog._tables import Row, Sheet
-from catalog._tree import reached
 from catalog.errors import Finding
+from catalog.tables import Row, Sheet
 
 if TYPE_CHECKING:
     from catalog.load import Draft
@@ -39,11 +39,6 @@ def check_reach(drafts: Sequence[Draft], sheets: Sheets) -> Iterator[Finding]:
     yield from _own_rules(sheets, sheets.levels)
 
 
-def _holds(sheets: Sheets, scope: str, region: str) -> bool:
-    """Whether the area ``scope`` holds the region; so it is said of a region that is not known at all."""
-    return not sheets.regions.has(region) or scope in {region, *reached(sheets.parents, region)}
-
-
 def _areas(draft: Draft, sheets: Sheets) -> Iterator[Finding]:
     own, scope = draft.sheets, draft.edition.scope
     tables: tuple[tuple[Sheet[Any], str], ...] = (
@@ -56,7 +51,7 @@ def _areas(draft: Draft, sheets: Sheets) -> Iterator[Finding]:
     )
     for sheet, column in tables:
         for row in sheet.rows:
-            if not _holds(sheets, scope, region := getattr(row.value, column)):
+            if not holds(sheets, scope, region := getattr(row.value, column)):
                 message = (
                     f"{region} lies outside {scope}, the scope of edition {draft.edition.id}; correct it"
                 )
@@ -75,14 +70,14 @@ def _lists(draft: Draft, sheets: Sheets) -> Iterator[Finding]:
     for window in own.windows.rows:
         region = sheets.homes.get(window.value.institution)
         foreign = sheets.lists.has(window.value.list) and not own.lists.has(window.value.list)
-        if foreign and (region is None or not _holds(sheets, draft.edition.scope, region)):
+        if foreign and (region is None or not holds(sheets, draft.edition.scope, region)):
             message = f"{window.value.list!r} is a list of another edition; its owner sets its windows"
             yield own.windows.finding(window, "list", message)
 
 
 def _items(draft: Draft, sheets: Sheets) -> Iterator[Finding]:
     own, scope = draft.sheets, draft.edition.scope
-    beyond = {row.value.id for row in sheets.lists.rows if not _holds(sheets, scope, row.value.region)}
+    beyond = {row.value.id for row in sheets.lists.rows if not holds(sheets, scope, row.value.region)}
     tables: tuple[tuple[Sheet[Any], str, Callable[[Any], Iterable[str]]], ...] = (
         (own.stand_ins, "ordered", lambda entry: (entry.ordered,)),
         (own.panels, "members", lambda panel: (panel.code, *panel.members)),
@@ -119,7 +114,7 @@ def _own_rules(sheets: Sheets, sheet: Sheet[Any]) -> Iterator[Finding]:
         if not rule.institution:
             continue
         home = sheets.homes.get(rule.institution, "")
-        if not _holds(sheets, rule.region, home):
+        if not holds(sheets, rule.region, home):
             message = (
                 f"{rule.institution} lies outside the rule's region {rule.region}; correct one of the two"
             )
@@ -130,7 +125,7 @@ def _own_rules(sheets: Sheets, sheet: Sheet[Any]) -> Iterator[Finding]:
         there = [
             entry.value.id
             for entry in sheets.lists.rows
-            if entry.value.id in concerned and _holds(sheets, entry.value.region, home)
+            if entry.value.id in concerned and holds(sheets, entry.value.region, home)
         ]
         yield from _addition(sheets, sheet, row, there)
 
@@ -148,6 +143,6 @@ def _addition(sheets: Sheets, sheet: Sheet[Any], row: Row[Any], lists: Sequence[
         if not entry.value.additions:
             message = f"the list {entry.value.id!r} allows no additions of institutions; drop the row"
             yield sheet.finding(row, "institution", message)
-        if not _holds(sheets, entry.value.region, sheets.homes.get(code, "")):
+        if not holds(sheets, entry.value.region, sheets.homes.get(code, "")):
             message = f"{code} lies outside the region of the list {entry.value.id!r}; drop the row"
             yield sheet.finding(row, "institution", message)

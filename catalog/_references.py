@@ -1,4 +1,4 @@
-"""Whether what a row names is there: codes of other tables, patterns of items."""
+"""Whether what a row names is there (codes of other tables, patterns of items) and in its area."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import get_args
 
 from catalog._sheets import Sheets
-from catalog._tables import Sheet, T
+from catalog._tree import reached
 from catalog.entries import ANY, Kind
 from catalog.errors import Finding
+from catalog.tables import Sheet, T
 
 
 def known(
@@ -20,6 +21,11 @@ def known(
                 yield sheet.finding(
                     row, column, f"{code!r} is in no row of this catalogue; correct or add it"
                 )
+
+
+def holds(sheets: Sheets, scope: str, region: str) -> bool:
+    """Whether the area ``scope`` holds the region; so it is said of a region that is not known at all."""
+    return not sheets.regions.has(region) or scope in {region, *reached(sheets.parents, region)}
 
 
 def covered(sheets: Sheets, sheet: Sheet[T], column: str, pattern: Callable[[T], str]) -> Iterator[Finding]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 from catalog._references import covered, known
 from catalog._sheets import Sheets
-from catalog._tables import Row, Sheet
 from catalog.conditions import ConditionRefused, compile_condition
 from catalog.entries import ANY, NOTES, RULES, Rule, Window
 from catalog.errors import Finding
+from catalog.tables import Row, Sheet
 
 LONGEST = 36_500
 """Days: a hundred years, for what never changes."""
@@ -116,5 +116,7 @@ def _conditions(sheets: Sheets, sheet: Sheet[Rule]) -> Iterator[Finding]:
             continue
         for fact, value in sorted(said):
             if fact in has and not has[fact](value):
-                message = f"there is no {fact} {value!r} in this catalogue, so that it says nothing; correct it"
+                message = (
+                    f"there is no {fact} {value!r} in this catalogue, so that it says nothing; correct it"
+                )
                 yield sheet.finding(row, "when", message)

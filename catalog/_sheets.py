@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from catalog._tables import Row, Sheet, Table
 from catalog.entries import (
     Conversion,
     Institution,
@@ -25,6 +24,7 @@ from catalog.entries import (
     Window,
 )
 from catalog.errors import Finding
+from catalog.tables import Row, Sheet, Table
 
 HEAD = "catalogue.toml"
 """The file that makes a folder an edition."""

@@ -11,29 +11,22 @@ of names that abstains where it is not sure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from catalog._annex_mapping import AnnexMapping, ItemRule, Role, read_decisions, read_mapping
-from catalog._grids import Cell, Grid, Merged, column_letters, column_number, open_csv, refuse
+from catalog._annex_mapping import AnnexMapping, Role, read_decisions, read_mapping
+from catalog._annex_text import folded, found_columns, split, stripped, without_brackets
+from catalog._grids import Cell, Grid, Merged, column_letters, open_csv, refuse
 from catalog._names import canonical_name
 from catalog._xlsx import open_xlsx
 from catalog.entries import ANY, Edition, Item, ItemList, Window
 from catalog.errors import Finding
 
 _SLOTS = {"imaging": 4, "lab": 3}
-
-_FOLD = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
-_BRACKETED_MARK = re.compile(r"[\[(【〔「]\s*([一-鿿]{0,12}\s*HR)\s*[\])】〕」]", re.IGNORECASE)
-_BARE_MARK = re.compile(r"^([一-鿿]{1,12}HR)[\s:\-]+")
-_STARS = re.compile(r"^[★☆*]+|[★☆*]+$")
-_LAST_BRACKET = re.compile(r"[(〔\[]([^()〔〕\[\]]*)[)〕\]]$")
-_ABBREVIATION = re.compile(r"[A-Za-z0-9αβγ\-+/. ]{1,20}")
 
 
 class Entry(Struct, frozen=True):
@@ -90,6 +83,7 @@ def read_annex(
     *,
     concept_of: ConceptOf,
     item_of: ItemOf = lambda _: None,
+    codes: Container[str] = (),
     decisions: Mapping[str, str] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Annex:
@@ -100,6 +94,7 @@ def read_annex(
         mapping: what is where.
         concept_of: asked for the meaning of a name where no column and no decision gives it.
         item_of: gives an item of this concept its code and group, where no column does.
+        codes: those of the catalogue, none of which may become that of a new item.
         decisions: of :func:`read_decisions`; they come before everything else.
         progress: called with the number of each row.
 
@@ -110,24 +105,11 @@ def read_annex(
         CatalogueError: the file as a whole is refused, or its heading lacks a column of the mapping.
     """
     grid = open_xlsx(path, mapping.sheet.name) if path.suffix.lower() != ".csv" else open_csv(path)
-    reader = _Reader(grid, mapping, concept_of, item_of, decisions or {})
+    reader = _Reader(grid, mapping, concept_of, item_of, codes, decisions or {})
     for number, cells in grid.rows:
         progress(number)
         reader.take(number, cells)
     return reader.finished()
-
-
-def stripped(name: str) -> tuple[str, str]:
-    """A printed name without its recognition marks, and the marks: 【全国HR】★白蛋白 → 白蛋白, 全国HR★."""
-    marks: list[str] = []
-
-    def take(found: re.Match[str]) -> str:
-        marks.append("".join(found[found.lastindex or 0].split()))
-        return ""
-
-    for pattern in (_BRACKETED_MARK, _BARE_MARK, _STARS):
-        name = pattern.sub(take, name).strip()
-    return name, "".join(marks)
 
 
 class _Unreadable(Exception):
@@ -147,10 +129,11 @@ class _Reader:
         mapping: AnnexMapping,
         concept_of: ConceptOf,
         item_of: ItemOf,
+        codes: Container[str],
         decisions: Mapping[str, str],
     ) -> None:
         self._grid, self._mapping, self._decisions = grid, mapping, decisions
-        self._concept_of, self._item_of = concept_of, item_of
+        self._concept_of, self._item_of, self._codes = concept_of, item_of, codes
         self._merged = Merged(grid.merges)
         self._heading: list[list[str]] = []
         self._columns: dict[Role, int] = {}
@@ -169,7 +152,7 @@ class _Reader:
                 self._heading.append([cell.text for cell in filled])
             return
         if not self._columns:
-            self._columns = self._found_columns()
+            self._columns = found_columns(self._grid, self._heading, self._mapping)
         filled = self._merged.filled(number, cells, across=False)
         if self._is_no_item(cells):
             self._skipped += 1
@@ -186,8 +169,8 @@ class _Reader:
         """Whether a row is blank, is to be skipped, or only heads the rows below it with their group."""
         told = {column: cell for column, cell in enumerate(cells, start=1) if cell.text.strip() or cell.fault}
         heading = {self._columns[role]: role for role in self._mapping.fill_down if role in self._columns}
-        first = _folded(next(iter(told.values())).text) if told else ""
-        if any(first.startswith(_folded(words)) for words in self._mapping.skip):
+        first = folded(next(iter(told.values())).text) if told else ""
+        if any(first.startswith(folded(words)) for words in self._mapping.skip):
             return True
         if told.keys() <= heading.keys():
             self._above |= {heading[column]: cell for column, cell in told.items()}
@@ -208,28 +191,6 @@ class _Reader:
             findings=tuple(self._findings),
         )
 
-    def _found_columns(self) -> dict[Role, int]:
-        heads = _heads(self._heading, merges_known=self._grid.merges is not None)
-        last = self._mapping.sheet.heading[-1]
-        found: dict[Role, int] = {}
-        roles: dict[Any, str] = msgspec.structs.asdict(self._mapping.columns)
-        for role, wanted in roles.items():
-            if not wanted:
-                continue
-            at = [column for column, head in enumerate(heads, start=1) if head == _unspaced(wanted)]
-            if len(at) > 1:
-                letters = ", ".join(map(column_letters, at))
-                message = f"has the heading {wanted!r} in the columns {letters}; name {role} by its letter"
-                refuse(self._grid.place, message, last)
-            if not at and re.fullmatch("[A-Z]{1,2}", wanted) and column_number(wanted) <= len(heads):
-                at = [column_number(wanted)]
-            if not at:
-                listed = (f"{column_letters(n)} {head}" for n, head in enumerate(heads, start=1) if head)
-                message = f"has no column {wanted!r} for {role}; the headings are: {', '.join(listed)}"
-                refuse(self._grid.place, message, last)
-            found[role] = at[0]
-        return found
-
     def _texts(self, cells: list[Cell]) -> dict[Role, str]:
         texts: dict[Role, str] = {}
         for role, column in self._columns.items():
@@ -241,20 +202,24 @@ class _Reader:
             if cell.fault:
                 raise _Unreadable(role, cell.fault)
             # A note is kept as it is printed; everything else is compared, so that its forms are folded.
-            texts[role] = cell.text.strip() if role == "note" else _folded(cell.text)
+            texts[role] = cell.text.strip() if role == "note" else folded(cell.text)
         return texts
 
     def _entry(self, number: int, texts: dict[Role, str]) -> Entry:
         rule = self._mapping.items
         name, mark = stripped(texts["name"])
-        name, note, shorts = _without_brackets(name, rule)
+        name, note, shorts = without_brackets(name, rule)
         if not name:
             raise _Unreadable("name", "has no name; add it, or let the mapping skip such rows")
-        concept = self._concept(name, texts)
+        # With its short names: (FEU) or (HRCT) may be no abbreviation, but what makes it another item.
+        concept = self._concept("".join((name, *(f"({short})" for short in shorts))), texts)
         known = self._item_of(concept)
         code = texts.get("code") or (known.code if known else "")
         if not code and rule.new_codes:
             code = f"{rule.new_codes}{number:04}"
+            if code in self._codes:
+                message = f"the new code {code} is another item's in the catalogue; change items.new_codes"
+                raise _Unreadable("code", message)
         if not code:
             raise _Unreadable(
                 "code", "has no code, nor has the catalogue; set items.new_codes in the mapping"
@@ -262,8 +227,10 @@ class _Reader:
         group = self._group(texts.get("group", "")) or rule.group or (known.group if known else "")
         if not group:
             raise _Unreadable("group", "is in no group; name a column, or set items.group in the mapping")
-        listed = (part.strip() for part in _split(texts.get("aliases", ""), rule.separators))
-        unit = (texts["unit"],) if texts.get("unit") else rule.units
+        listed = (part.strip() for part in split(texts.get("aliases", ""), rule.separators))
+        units = (texts["unit"],) if texts.get("unit") else rule.units
+        if known and set(units) <= set(known.units):  # an annex prints one of them
+            units = known.units
         item = Item(
             code=code,
             name=name,
@@ -272,7 +239,7 @@ class _Reader:
             group=group,
             lists=(self._mapping.list.id,),
             aliases=tuple(dict.fromkeys(alias for alias in (*listed, *shorts) if alias and alias != name)),
-            units=unit or (known.units if known else ()),
+            units=units,
             method_dependent=known.method_dependent if known else False,
             source=rule.source,
             certainty=rule.certainty,
@@ -299,7 +266,7 @@ class _Reader:
     def _group(self, word: str) -> str:
         if not word:
             return ""
-        groups = {_folded(key): group for key, group in self._mapping.groups.items()}
+        groups = {folded(key): group for key, group in self._mapping.groups.items()}
         if not groups:
             return "".join(word.split())
         if word not in groups:
@@ -309,7 +276,7 @@ class _Reader:
     def _days(self, text: str) -> int:
         if self._mapping.window is None or text in ("", "-", "—", "/"):
             return 0
-        words = {_folded(word): days for word, days in self._mapping.window.words.items()}
+        words = {folded(word): days for word, days in self._mapping.window.words.items()}
         found = re.fullmatch(r"([0-9]{1,5})\s*[天日]?", text)
         days = words[text] if text in words else int(found[1]) if found else 0
         if days < 1:
@@ -341,48 +308,3 @@ class _Reader:
             if (before := self._seen.setdefault((role, value), entry.row)) != entry.row:
                 raise _Unreadable(role, f"the {role} {value!r} is already that of row {before}; keep one")
         self._entries.append(entry)
-
-
-def _heads(rows: list[list[str]], *, merges_known: bool) -> list[str]:
-    """The heading of every column: the texts of its rows, a repeated one once, joined by ``/``.
-
-    A CSV does not say what was merged: there, an empty cell above a filled one repeats the cell on its left.
-    """
-    width = max((len(row) for row in rows), default=0)
-    padded = [[_unspaced(text) for text in row] + [""] * (width - len(row)) for row in rows]
-    if not merges_known:
-        for upper, lower in pairwise(padded):
-            for at in range(1, width):
-                if not upper[at] and lower[at]:
-                    upper[at] = upper[at - 1]
-    return ["/".join(dict.fromkeys(filter(None, column))) for column in zip(*padded, strict=True)]
-
-
-def _folded(text: str) -> str:
-    """Full-width letters, digits and signs as half-width ones, blanks as one; ¹⁰ and ℃ stay what they are."""
-    return " ".join(text.translate(_FOLD).split())
-
-
-def _unspaced(text: str) -> str:
-    return "".join(_folded(text).split())
-
-
-def _split(text: str, separators: str) -> list[str]:
-    """The parts of a text, at any of these characters."""
-    return text.translate({ord(separator): "\n" for separator in separators}).split("\n")
-
-
-def _without_brackets(name: str, rule: ItemRule) -> tuple[str, str, list[str]]:
-    """A name without the notes and short names that end it in brackets; any other bracket is its own."""
-    notes: list[str] = []
-    shorts: list[str] = []
-    while found := _LAST_BRACKET.search(name):
-        inner = found[1].strip()
-        if inner.startswith(rule.notes):
-            notes.insert(0, inner)
-        elif rule.short_names and _ABBREVIATION.fullmatch(inner):
-            shorts.insert(0, inner)
-        else:
-            break
-        name = name[: found.start()].strip()
-    return name, " ".join(notes), shorts

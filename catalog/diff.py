@@ -1,10 +1,11 @@
 """What differs between two catalogues, in words that a steward understands.
 
 The tables are compared row by row (a row is named by its key) and column by column, so that nothing that
-differs can be left out; the order of rows means nothing. Each change says whether it *loosens* (something may
-be recognised, or viewed, that was not), *tightens*, or neither by itself (``other``: words, sources, and what
-the tables alone cannot tell, such as another condition of a rule). First stands what gives a code or a value
-another meaning, then what loosens, then what tightens, then the rest. Equal changes of many rows are one.
+differs can be left out; the order of rows means nothing. Each change says whether it *loosens* (something
+may be recognised, or viewed, that was not; also where the tables alone cannot tell, such as another
+condition of a rule), *tightens*, or neither (``other``: words and sources). First stands what gives a code,
+a value or a rule another meaning, then what loosens, then what tightens, then the rest. Equal changes of
+many rows are one.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ _TABLES = (
     _Table("reason_codes", lambda c: c.reason_codes.values(), ("system", "code")),
     _Table("prices", lambda c: c.prices, ("items", "region"), ("amount",)),
 )
-_OTHER_MEANING = {("items", "concept"), ("conversions", "factor"), ("conversions", "offset")}
+_OTHER_MEANING = {
+    *(("items", "concept"), ("items", "group"), ("rules", "when"), ("institutions", "region")),
+    *(("conversions", "factor"), ("conversions", "offset"), ("regions", "parents")),
+}
 _RANKS: dict[Direction, int] = {"loosens": 1, "tightens": 2, "other": 3}
 _HINTS: dict[str, Words] = {
     "meaning": ("（含义改变，请首先核对）", " (means something else now: check this first)"),
@@ -139,7 +143,7 @@ def _compared(place: int, table: _Table, old: Catalogue, new: Catalogue) -> Iter
         for field in row.__struct_fields__:
             was, now = getattr(before[key], field), getattr(row, field)
             if was != now:
-                effect = field_effect(table.name, field, was, now, old, new)
+                effect = field_effect(table.name, field, before[key], row, old, new)
                 yield single("changed", key, field, effect, change_words(old, new, field, was, now))
 
 

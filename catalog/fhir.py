@@ -28,11 +28,11 @@ from msgspec.structs import replace
 from catalog._fhir_read import BASE, HEAD_TABLE, ITEM_SYSTEM, KINDS, Read, compare, read_bundle, stem
 from catalog._fhir_rows import SLOTS, PublicationStatus, Shape, slots_of
 from catalog._sheets import HEAD, IMAGING, LAB, TABLES, Sheets
-from catalog._tables import Table
 from catalog.entries import Item, ItemList, Rule, StandIn
 from catalog.errors import CatalogueError, Finding
 from catalog.load import Draft, read_files
 from catalog.model import Catalogue
+from catalog.tables import Table
 from catalog.write import write
 
 __all__ = [
@@ -79,7 +79,7 @@ def to_bundle(draft: Draft, *, status: PublicationStatus = "active") -> Resource
         status: publication status of its resources.
 
     Raises:
-        CatalogueError: an id, code or text that FHIR cannot write.
+        CatalogueError: its id, or that of a list, is none of FHIR.
     """
     edition = draft.edition
     stamp = _Stamp(
@@ -128,11 +128,7 @@ def from_bundle(bundle: object) -> dict[str, bytes]:
 
 
 def in_force(catalogue: Catalogue) -> list[Resource]:
-    """The editions in force together as resources: every item, list, row and map once, without a prefix.
-
-    Raises:
-        CatalogueError: an id, code or text that FHIR cannot write.
-    """
+    """The editions in force together as resources: every item, list, row and map once, without a prefix."""
     stamp = _Stamp(
         prefix="",
         version=catalogue.version,

@@ -24,10 +24,10 @@ from msgspec import Struct
 from catalog._checks import check
 from catalog._reach import check_reach
 from catalog._sheets import HEAD, TABLES, Sheets, merge
-from catalog._tables import CONTROL, YEARS, read_sheet
 from catalog.entries import Edition
 from catalog.errors import CatalogueError, Finding
 from catalog.model import Catalogue
+from catalog.tables import CONTROL, YEARS, read_sheet
 
 BUNDLED = Path(__file__).parent / "data" / "illustrative"
 """The folder of the illustrative catalogue that comes with the package."""

@@ -125,11 +125,11 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
         return {(s.ordered, s.prior): s for s in self.stand_ins}
 
     @cached_property
-    def _serves(self) -> dict[str, frozenset[str]]:
+    def _serves(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, set[str]] = {}
         for relation in self.stand_ins:
             found.setdefault(relation.prior, {relation.prior}).add(relation.ordered)
-        return {prior: frozenset(codes) for prior, codes in found.items()}
+        return {prior: tuple(sorted(codes)) for prior, codes in found.items()}
 
     @cached_property
     def _qualifications(self) -> dict[str, tuple[Qualification, ...]]:
@@ -227,9 +227,9 @@ class Catalogue(Struct, frozen=True, dict=True, kw_only=True):
         """The relation by which item ``prior`` may serve for item ``ordered``, or None."""
         return self._stand_ins.get((ordered, prior))
 
-    def serves(self, prior: str) -> frozenset[str]:
-        """The codes an item may serve for: its own, and those that it may stand in for."""
-        return self._serves.get(prior) or frozenset({prior})
+    def serves(self, prior: str) -> tuple[str, ...]:
+        """The codes an item may serve for, in order: its own, and those that it may stand in for."""
+        return self._serves.get(prior) or (prior,)
 
     def covers(self, pattern: str, item: Item) -> bool:
         """Whether ``*``, ``kind:lab``, ``list:…``, ``group:…`` or a blank-separated set of codes names it."""

@@ -67,14 +67,12 @@ class Timeline:
             editions.sort(key=lambda edition: edition.effective_from)
         self.moments = tuple(sorted({one.edition.effective_from for one in self._by_name.values()}))
         self._labels: dict[str, Selection] = {}
-        for moment in self.moments:
-            selection = self.at(moment)
-            if self._labels.setdefault(label_of(selection), selection) != selection:
-                raise _refused(
-                    selection[-1],
-                    "version",
-                    f"{label_of(selection)!r} would be the name of two different catalogues; give another",
-                )
+        ends = {_overlap_end(later) for editions in self._by_id.values() for later in editions[1:]}
+        for moment in sorted(ends.union(self.moments)):
+            for selection in (self.at(moment), *(former for former, _ in self.overlapping(moment))):
+                if self._labels.setdefault(label_of(selection), selection) != selection:
+                    message = "would be the name of two different catalogues; give another"
+                    raise _refused(selection[-1], "version", f"{label_of(selection)!r} {message}")
 
     def _take(self, one: Published) -> None:
         edition = one.edition
@@ -110,7 +108,7 @@ class Timeline:
                 raise _refused(
                     further[0].edition,
                     "version",
-                    f"{label!r} names a catalogue that was in force without it; give it another version",
+                    f"{label!r} names a catalogue that counts without it; give it another version",
                 )
         return grown
 
@@ -146,8 +144,7 @@ class Timeline:
             return Standing(published, "announced", successor.effective_from if successor else None)
         if successor is None or successor.effective_from > when:
             return Standing(published, "in_force", successor.effective_from if successor else None)
-        end = successor.effective_from + timedelta(days=successor.overlap_days)
-        if when < end:
+        if when < (end := _overlap_end(successor)):
             return Standing(published, "overlapping", end)
         return Standing(published, "superseded", successor.effective_from)
 
@@ -205,6 +202,10 @@ def label_of(selection: Iterable[Edition]) -> str:
 def shown(moment: datetime) -> str:
     """A moment as people in China read it: 2027-01-01 00:00 +08:00."""
     return f"{moment.astimezone(SHANGHAI):%Y-%m-%d %H:%M} +08:00"
+
+
+def _overlap_end(successor: Edition) -> datetime:
+    return successor.effective_from + timedelta(days=successor.overlap_days)
 
 
 def _sorted(editions: dict[str, Edition]) -> Selection:

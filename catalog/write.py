@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 
 from catalog._sheets import HEAD, TABLES, Sheets
-from catalog._tables import YES_NO, Table
 from catalog.entries import Edition
 from catalog.errors import CatalogueError, Finding
 from catalog.load import Draft, read_files
+from catalog.tables import YES_NO
 
 _YES_NO = {value: word for word, value in YES_NO.items()}
 
@@ -53,8 +53,11 @@ def write_rows(edition: Edition, rows: Mapping[str, Sequence[Any]]) -> dict[str,
     if unknown := sorted(rows.keys() - tables.keys()):
         raise CatalogueError(tuple(Finding(file, 0, "", "is no table of an edition") for file in unknown))
     try:
-        files = {HEAD: _head(edition)}
-        files |= {file: _csv(tables[file], rows[file]) for file in sorted(rows) if rows[file]}
+        files = {HEAD: head(msgspec.structs.asdict(edition))}
+        for file in sorted(file for file in rows if rows[file]):
+            columns = list(tables[file].columns())
+            texts = ([_cell(getattr(row, name)) for name in columns] for row in rows[file])
+            files[file] = csv_file(columns, texts)
     except UnicodeEncodeError as wrong:
         message = f"{wrong.object[wrong.start : wrong.end]!r} is no character; type the text again"
         raise CatalogueError((Finding(edition.id, 0, "", message),)) from None
@@ -92,9 +95,9 @@ def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
         raise CatalogueError((Finding(str(folder), 0, "", message),)) from None
 
 
-def _head(edition: Edition) -> bytes:
-    lines = (f"{key} = {_toml(value)}\n" for key, value in msgspec.structs.asdict(edition).items())
-    return "".join(lines).encode()
+def head(values: Mapping[str, Any]) -> bytes:
+    """The file :data:`catalog.load.HEAD` with these values."""
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in values.items()).encode()
 
 
 def _toml(value: Any) -> str:
@@ -103,13 +106,10 @@ def _toml(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value).lower()
 
 
-def _csv(table: Table[Any], rows: Iterable[Any]) -> bytes:
-    columns = list(table.columns())
+def csv_file(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
+    """A table as a file, from the texts of its cells."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(getattr(row, name)) for name in columns])
+    csv.writer(text, lineterminator="\r\n").writerows([columns, *rows])  # RFC 4180
     return text.getvalue().encode()
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -24,25 +23,22 @@ import msgspec
 from msgspec import Meta, Struct
 
 from catalog import Catalogue
-from gateway._statistics_counting import By, CheckShown, Side, Tally, Told
+from gateway._statistics_counting import By, CheckShown, Side, Tally
 from gateway._statistics_hiding import TOTAL, hidden_cells
+from gateway._statistics_outcomes import PAGE, Outcomes
 from gateway._statistics_words import COUNTS, RATES, SAVING_EN, SAVING_ZH, Count, Rate
 from gateway.clients import Client
 from gateway.errors import NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.ids import since
-from gateway.model import CatalogueRef, OutcomeOut
+from gateway.model import CatalogueRef
 from gateway.wiring import Gateway
 from security.keys import SHANGHAI
 
 __all__ = ["SMALLEST_THRESHOLD", "By", "Query", "Side", "Statistics", "as_csv", "statistics"]
 
 SMALLEST_THRESHOLD = 5
-PAGE = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_ERASED = "erased:"
-"""The reason of an outcome whose payload was erased; that it was declined stays known."""
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -151,7 +147,7 @@ async def statistics(gateway: Gateway, query: Query, client: Client) -> Statisti
     await keep(gateway.sequencer, evidence.entries, [])
     tally = Tally(catalogue, query.by, query.side, institution)
     start = datetime.combine(query.from_, time(), SHANGHAI)
-    with closing(_Outcomes()) as outcomes:
+    with closing(Outcomes()) as outcomes:
         await outcomes.load(gateway, start)
         await _count(gateway, start, datetime.combine(query.to, time(), SHANGHAI) + _DAY, outcomes, tally)
     saving = SavingWords(SAVING_ZH, SAVING_EN, tuple(sorted(tally.sources)))
@@ -171,48 +167,7 @@ async def statistics(gateway: Gateway, query: Query, client: Client) -> Statisti
     )
 
 
-class _Reason(Struct, frozen=True):
-    system: str = ""
-    code: str = ""
-
-
-class _Outcomes:
-    """What was told of every check, in a nameless database: in memory while small, else on disk."""
-
-    def __init__(self) -> None:
-        self._told = sqlite3.connect("")
-        self._told.execute("CREATE TABLE told (of TEXT, result, outcome, at INTEGER, reason, refusal)")
-
-    async def load(self, gateway: Gateway, start: datetime) -> None:
-        """Take in every outcome recorded since ``start``."""
-        after = since(start)
-        while page := await gateway.store.documents("outcome", after, PAGE):
-            for document in page:
-                one = msgspec.json.decode(document.body, type=OutcomeOut)
-                reason = ""
-                if one.outcome == "declined":  # which one it was stands in the ledger's payload only
-                    secret = await gateway.store.secret(one.ledger.entry)
-                    told = msgspec.json.decode(secret.payload, type=_Reason) if secret else None
-                    reason = f"{told.system}:{told.code}" if told else _ERASED
-                at = (one.at - _EPOCH) // timedelta(microseconds=1)
-                row = (one.check, one.result, one.outcome, at, reason, one.counts_as_refusal is True)
-                self._told.execute("INSERT INTO told VALUES (?, ?, ?, ?, ?, ?)", row)
-            after = page[-1].id
-            await asyncio.sleep(0)  # others are served meanwhile
-        self._told.execute("CREATE INDEX told_of ON told (of)")
-
-    def of(self, check: str) -> Iterator[Told]:
-        """What was told of a check; of what was decided in one moment, the one recorded last comes last."""
-        query = "SELECT result, outcome, at, reason, refusal FROM told WHERE of = ? ORDER BY at, rowid"
-        for row in self._told.execute(query, (check,)):
-            yield Told(*row)
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._told.close()
-
-
-async def _count(gateway: Gateway, start: datetime, end: datetime, outcomes: _Outcomes, tally: Tally) -> None:
+async def _count(gateway: Gateway, start: datetime, end: datetime, outcomes: Outcomes, tally: Tally) -> None:
     after = since(start)
     while page := await gateway.store.documents("check", after, PAGE):
         for document in page:

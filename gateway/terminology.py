@@ -7,14 +7,14 @@ by the normaliser that checks read them by, so both say the same, also why there
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import msgspec
-from msgspec import Struct
 
 from catalog import canonical_name
 from catalog.fhir import BASE, CONCEPT_SYSTEM, ITEM_SYSTEM, Resource, in_force
+from gateway._code_systems import Coding, Judged, System, code_part, names_of, parameters, text_part
 from gateway.checks import UNNAMED
 from gateway.errors import NotFound
 from gateway.rules import Rules
@@ -43,67 +43,6 @@ LOINC = "http://loinc.org"
 
 Targets = tuple[str, ...]
 """Codes of items: the one that is meant, or the several that together are."""
-
-
-class Coding(Struct, frozen=True):
-    """A code with its system; a local one may carry the hospital's own name as display."""
-
-    system: str
-    code: str
-    display: str = ""
-
-
-class Judged(Struct, frozen=True):
-    """Whether a code is valid, what is to be said of it, and its display where there is one."""
-
-    valid: bool
-    message: str
-    display: str
-
-
-class System:
-    """A code system by its codes."""
-
-    def __init__(self, resource: Resource) -> None:
-        self.url: str = resource["url"]
-        self.resource = resource
-        self.concepts: dict[str, Resource] = {concept["code"]: concept for concept in resource["concept"]}
-
-    def lookup(self, code: str, wanted: Iterable[str] = ()) -> Resource:
-        """Parameters of CodeSystem/$lookup (R4): display, designations, properties or the wanted ones.
-
-        Raises:
-            NotFound: there is no such code.
-        """
-        concept = self.concepts.get(code)
-        if concept is None:
-            raise NotFound(f"{self.url} has no code {code!r} in version {self.resource['version']}")
-        chosen = set(wanted)
-        told = [_text("name", self.resource["title"]), _text("version", self.resource["version"])]
-        told.append(_text("display", concept.get("display", code)))
-        if not chosen or "designation" in chosen:
-            told += [{"name": "designation", "part": _parts(one)} for one in concept.get("designation", ())]
-        for entry in concept["property"]:
-            if not chosen or entry["code"] in chosen:
-                (element,) = entry.keys() - {"code"}
-                value = {"name": "value", element: entry[element]}
-                told.append({"name": "property", "part": [_code("code", entry["code"]), value]})
-        return parameters(told)
-
-    def judge(self, coding: Coding, within: Mapping[str, Resource] | None = None) -> Judged:
-        """Whether a coding is one of this system, or of a part of it, and its display a name of it."""
-        if coding.system != self.url:
-            return Judged(False, f"the codes here are those of {self.url}, not of {coding.system}", "")
-        concept = self.concepts.get(coding.code)
-        if concept is None:
-            return Judged(False, f"{self.url} has no code {coding.code!r}", "")
-        display = concept.get("display", coding.code)
-        if within is not None and coding.code not in within:
-            return Judged(False, f"{coding.code} {display} is not in this value set", display)
-        names = {canonical_name(name) for name in _names(concept)}
-        if coding.display and canonical_name(coding.display) not in names:
-            return Judged(False, f"{coding.code} is {display!r}, not {coding.display!r}", display)
-        return Judged(True, "", display)
 
 
 class Terminology:
@@ -177,7 +116,7 @@ class Terminology:
         """Item code → everything that a filter is looked for in."""
         items = self.system(ITEM_SYSTEM).concepts
         return {
-            code: "\n".join(canonical_name(name) for name in (code, *_names(concept)))
+            code: "\n".join(canonical_name(name) for name in (code, *names_of(concept)))
             for code, concept in items.items()
         }
 
@@ -249,13 +188,13 @@ class Terminology:
         for coding in codings:
             told: Targets
             if coding.system in (ITEM_SYSTEM, WST_886):
-                told = (coding.code,) if coding.code in catalogue.items else ()
+                item = catalogue.items.get(coding.code)
+                told = (item.code,) if item and (coding.system == ITEM_SYSTEM or item.kind == "lab") else ()
             elif coding.system == CONCEPT_SYSTEM:
                 item = catalogue.item_for(coding.code)
                 told = (item.code,) if item else ()
             elif coding.system == PANEL_SYSTEM:
-                panel = catalogue.panels.get(coding.code)
-                told = panel.members if panel else ()
+                told = self._panel(coding.code) if coding.code in catalogue.panels else ()
             else:
                 reason = reason or ("" if coding.system.startswith(LOCAL_SYSTEM) else "unknown_system")
                 continue
@@ -266,9 +205,14 @@ class Terminology:
     def _by_name(self, local: LocalName) -> tuple[Targets, str, str]:
         """The items of a name, or why there is none and the concept that it was read as."""
         if panel := self.rules.normaliser.panel(local.name):
-            return self.rules.catalogue.panels[panel].members, "", ""
+            return self._panel(panel), "", ""
         named = self.rules.normaliser.read(local)
         return named.items, named.reason, named.target or ""
+
+    def _panel(self, code: str) -> Targets:
+        """The members of a panel; the item alone where the panel says of which parts an item is the sum."""
+        catalogue = self.rules.catalogue
+        return (code,) if code in catalogue.items else catalogue.panels[code].members
 
     def _matches(self, targets: Targets) -> bytes:
         """One item is what was meant; of several each is narrower than it."""
@@ -281,21 +225,8 @@ class Terminology:
 
     def _match(self, code: str, equivalence: str, source: str) -> Resource:
         coding = {"system": ITEM_SYSTEM, "code": code, "display": self.rules.catalogue.item(code).name}
-        part = [_code("equivalence", equivalence), {"name": "concept", "valueCoding": coding}]
+        part = [code_part("equivalence", equivalence), {"name": "concept", "valueCoding": coding}]
         return {"name": "match", "part": [*part, {"name": "source", "valueUri": source}]}
-
-
-def parameters(told: list[Resource]) -> Resource:
-    """A Parameters resource."""
-    return {"resourceType": "Parameters", "parameter": told}
-
-
-def judgement(judged: Sequence[Judged]) -> Resource:
-    """Parameters of $validate-code (R4) for codings of one concept: one that is valid will do."""
-    best = next((one for one in judged if one.valid), judged[0])
-    told: list[Resource] = [{"name": "result", "valueBoolean": best.valid}]
-    told += [_text("message", best.message)] if best.message else []
-    return parameters(told + ([_text("display", best.display)] if best.display else []))
 
 
 def _no_map(reason: str, concept: str = "") -> bytes:
@@ -303,31 +234,12 @@ def _no_map(reason: str, concept: str = "") -> bytes:
     zh, en = _NO_MAP[reason]
     coding = {"system": UNNAMED_SYSTEM, "code": reason, "display": zh}
     message = f"{zh} / {en}" + (f" ({concept})" if concept else "")
-    told: list[Resource] = [{"name": "result", "valueBoolean": False}, _text("message", message)]
+    told: list[Resource] = [{"name": "result", "valueBoolean": False}, text_part("message", message)]
     return _encoded([*told, {"name": "reason", "valueCoding": coding}])
 
 
 def _encoded(told: list[Resource]) -> bytes:
     return msgspec.json.encode(parameters(told))
-
-
-def _names(concept: Resource) -> Iterator[str]:
-    yield str(concept.get("display", concept["code"]))
-    for designation in concept.get("designation", ()):
-        yield designation["value"]
-
-
-def _parts(designation: Resource) -> list[Resource]:
-    elements = {"language": "valueCode", "use": "valueCoding", "value": "valueString"}
-    return [{"name": name, elements[name]: value} for name, value in designation.items()]
-
-
-def _text(name: str, text: str) -> Resource:
-    return {"name": name, "valueString": text}
-
-
-def _code(name: str, code: str) -> Resource:
-    return {"name": name, "valueCode": code}
 
 
 def _in_words(code: str) -> str:

@@ -28,51 +28,17 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import groupby
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from catalog import Catalogue, Finding, Level, Qualification
-from catalog._tables import Row, Table, read_sheet
-from quality.errors import EventsRefused
+from catalog import Catalogue, Qualification
+from quality.events import Event, about, scope_of, series_of
 from recognition import SHANGHAI
 
 BLOOD_TYPING = frozenset({"ABO", "RHD"})
 """The analytes of which every result has to be right."""
 _WORDS = {"eqa": "室间质评", "iqc": "室内质控", "imaging-qc": "影像质控"}
-_AREA: dict[Level, str] = {
-    "national": "nation",
-    "provincial": "province",
-    "prefecture": "city",
-    "district": "district",
-}
-
-
-class Event(Struct, frozen=True, kw_only=True):
-    """One institution's result for one item in one round; its fields are the columns of the table.
-
-    ``item`` is an item's code, or for imaging a pattern of the catalogue (``group:ct``). Either ``samples``
-    and ``acceptable`` (empty: it did not take part) or ``score`` in per cent is given. ``required``: the per
-    cent that this organiser asks for. ``scope``: where the level does not give it. ``valid_to``: the last day
-    that the organiser grants.
-    """
-
-    id: str
-    institution: str
-    item: str
-    kind: Literal["eqa", "iqc", "imaging-qc"]
-    day: date
-    samples: int
-    acceptable: int
-    score: str
-    required: str
-    level: Level
-    scope: str
-    organiser: str
-    batch: str
-    valid_to: date | None
-    source: str
 
 
 class Criteria(Struct, frozen=True, kw_only=True):
@@ -94,28 +60,6 @@ class Criteria(Struct, frozen=True, kw_only=True):
 
 UNVERIFIED = Criteria()
 """The criteria where an organiser's own are not known."""
-
-COLUMNS = Table(
-    "events.csv",
-    Event,
-    ("id",),
-    ("samples", "acceptable", "score", "required", "scope", "batch", "valid_to"),
-)
-
-
-def read_events(data: bytes, file: str, catalogue: Catalogue) -> list[Event]:
-    """The events of a CSV.
-
-    Raises:
-        EventsRefused: with a finding for every cell to mend.
-    """
-    findings: list[Finding] = []
-    sheet = read_sheet(data, replace(COLUMNS, file=file), "", "", findings)
-    for row in sheet.rows:
-        findings.extend(sheet.finding(row, column, words) for column, words in _faults(row, catalogue))
-    if findings:
-        raise EventsRefused(tuple(sorted(findings, key=lambda finding: finding.row)))
-    return [row.value for row in sheet.rows]
 
 
 def score(event: Event) -> Fraction:
@@ -146,11 +90,11 @@ def qualifications_from(
     listed = sorted(events, key=lambda event: (event.day, event.id))
     rounds = [event for event in listed if event.kind != "iqc"]
     fates: dict[Qualification, list[str]] = {}
-    for series in dict.fromkeys(map(_series, rounds)):
+    for series in dict.fromkeys(map(series_of, rounds)):
         own = [
             event
             for event in listed
-            if (_series(event) == series if event.kind != "iqc" else _about(event) == series[:2])
+            if (series_of(event) == series if event.kind != "iqc" else about(event) == series[:2])
         ]
         for record in _records(own, catalogue, criteria):
             fates.setdefault(record, []).append(series[1])
@@ -163,15 +107,6 @@ def qualifications_from(
             items = " ".join(sorted(fates[record]))
             named.append(replace(record, id=f"EQA-{start}-{number}", items=items))
     return named
-
-
-def _about(event: Event) -> tuple[str, str]:
-    return event.institution, event.item
-
-
-def _series(event: Event) -> tuple[str, ...]:
-    """What makes rounds consecutive: one institution, item, kind, level, scope and organiser."""
-    return (*_about(event), event.kind, event.level, event.scope, event.organiser)
 
 
 class _Granted(Struct):
@@ -237,61 +172,3 @@ def _reason(event: Event, criteria: Criteria, *, unsuccessful: bool) -> str:
         few, of = criteria.unsatisfactory, criteria.of_consecutive
         return f"{said}：连续{of}次中{few}次不满意，不成功 unsuccessful: {few} of {of} events unsatisfactory"
     return f"{said}：不满意 unsatisfactory"
-
-
-def scope_of(event: Event, catalogue: Catalogue) -> str:
-    """The area in which an evaluation counts: its own scope, else that of its level around the institution.
-
-    Raises:
-        EventsRefused: neither gives one.
-        UnknownEntry: the institution is not in the catalogue.
-    """
-    if event.scope:
-        return event.scope
-    region = catalogue.institution(event.institution).region
-    wanted = _AREA.get(event.level)
-    for code, held in catalogue.regions.items():
-        if held.kind == wanted and catalogue.contains(code, region):
-            return code
-    message = f"level {event.level} gives no area around {region}; name the scope"
-    raise EventsRefused((Finding(event.id, 0, "scope", message),))
-
-
-def _faults(row: Row[Event], catalogue: Catalogue) -> Iterator[tuple[str, str]]:
-    """What is wrong with an event beyond its single cells: column and words."""
-    event = row.value
-    known = event.institution in catalogue.institutions
-    if not known:
-        yield (
-            "institution",
-            f"{event.institution!r} is not in catalogue {catalogue.version}; correct or add it",
-        )
-    if len(event.item.split()) != 1:
-        yield "item", "names several items; give each a row, since each is judged by itself"
-    elif not any(catalogue.covers(event.item, item) for item in catalogue.items.values()):
-        yield "item", f"{event.item!r} names no item of catalogue {catalogue.version}; correct it"
-    if bool(event.samples) == bool(event.score):
-        yield "samples", "give either samples with the acceptable ones, or the score in per cent"
-    if event.acceptable > event.samples:
-        yield "acceptable", f"are more than the {event.samples} samples"
-    for column in ("score", "required"):
-        if (text := getattr(event, column)) and not _percentage(text):
-            yield column, f"{text!r} is no percentage; write 0 to 100, such as 80 or 92.5"
-    if event.valid_to and event.valid_to < event.day:
-        yield "valid_to", "lies before the day of the event"
-    if event.scope and event.scope not in catalogue.regions:
-        yield "scope", f"{event.scope!r} is no region of catalogue {catalogue.version}; correct it"
-    elif event.scope and known:
-        if not catalogue.contains(event.scope, catalogue.institution(event.institution).region):
-            yield "scope", f"{event.scope} does not hold the institution; an evaluation counts around it"
-    elif known:
-        try:
-            scope_of(event, catalogue)
-        except EventsRefused as refused:
-            yield "scope", refused.findings[0].message
-
-
-def _percentage(text: str) -> bool:
-    whole, _, part = text.partition(".")
-    digits = whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))
-    return digits and len(text) <= 12 and Decimal(text) <= 100

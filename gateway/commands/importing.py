@@ -13,8 +13,8 @@ import typer
 from gateway.commands.common import AsJson, Stop, console, plainly, print_json, read_file
 
 if TYPE_CHECKING:
-    from catalog import Draft, Finding
-    from catalog.annex import Annex, ConceptOf, ItemOf
+    from catalog import Catalogue, Draft, Finding
+    from catalog.annex import Annex, ConceptOf
 
 
 def import_(
@@ -35,7 +35,7 @@ def import_(
 
     Nothing is written while there is a fault, and an existing folder is never touched.
     """
-    from catalog import BUNDLED, CatalogueError, read_files, read_folder
+    from catalog import BUNDLED, CatalogueError, compile_drafts, read_files, read_folder
     from catalog.annex import read_annex, read_decisions, read_mapping
     from catalog.write import write_folder, write_rows
 
@@ -45,13 +45,14 @@ def import_(
         rules = read_mapping(read_file(mapping), mapping.name)
         decisions = read_decisions(read_file(concepts), concepts.name) if concepts else {}
         beside = read_folder(catalogue or BUNDLED)
-        concept_of, item_of = _readers(beside)
+        known = compile_drafts(beside)
         with _progress(annex.name) as progress:
             read = read_annex(
                 annex,
                 rules,
-                concept_of=concept_of,
-                item_of=item_of,
+                concept_of=_reader_of(known),
+                item_of=known.item_for,
+                codes=known.items,
                 decisions=decisions,
                 progress=progress,
             )
@@ -73,19 +74,18 @@ def import_(
             console().print(f"written to {out}", markup=False)
 
 
-def _readers(beside: Sequence[Draft]) -> tuple[ConceptOf, ItemOf]:
-    """What the catalogue knows: the concept of a name, where it is sure, and the item of a concept."""
-    from catalog import compile_drafts
+def _reader_of(known: Catalogue) -> ConceptOf:
+    """What tells the concept of a name, and abstains where any of it is left unsaid."""
     from mapping import LocalName, Normaliser
 
-    known = compile_drafts(beside)
     normaliser = Normaliser(known)
 
     def concept_of(name: str, texts: Mapping[str, str]) -> str | None:
         fields = {key: texts.get(key, "") for key in ("kind", "modality", "specimen")}
-        return normaliser.read(LocalName(name=name, **fields)).target
+        named = normaliser.read(LocalName(name=name, **fields))
+        return named.target if named.reason in ("", "not_listed") else None
 
-    return concept_of, known.item_for
+    return concept_of
 
 
 def _check_beside(beside: Sequence[Draft], draft: Draft) -> None:

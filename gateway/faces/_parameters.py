@@ -9,9 +9,9 @@ from urllib.parse import unquote_plus
 from msgspec import Struct
 from starlette.types import Scope
 
+from gateway._code_systems import Coding
 from gateway.errors import BadParameter
 from gateway.faces.common import FHIR_JSON, JSON
-from gateway.terminology import Coding
 
 _STRINGS = ("String", "Code", "Uri", "Canonical", "Url", "Id", "Markdown")
 _ELEMENTS = {

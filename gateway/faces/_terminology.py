@@ -20,11 +20,12 @@ from msgspec import Struct
 
 from catalog import UnknownEntry
 from catalog.fhir import ITEM_SYSTEM, Resource
+from gateway._code_systems import Coding, judgement
 from gateway.body import decode
 from gateway.errors import BadParameter, NotFound
 from gateway.faces._parameters import Asked, from_body, from_query, lenient
 from gateway.faces.common import FHIR_JSON, JSON, body_of, client_of
-from gateway.terminology import STAND_INS, Coding, Terminology, judgement
+from gateway.terminology import STAND_INS, Terminology
 from gateway.wiring import Gateway
 
 KEPT = 4

@@ -28,7 +28,12 @@ HEADING = (
     ("", "", "名称", "代码", "", "", "天数", "", ""),
 )
 ALBUMIN = ("蛋白", 1, "白蛋白", "1100104A", "ALB、血清白蛋白", "g/L", 30, "", "")
-CONCEPTS = {"白蛋白": "ALB|S|QN|-", "总蛋白": "TP|S|QN|-", "丙氨酸氨基转移酶": "ALT|S|QN|-"}
+CONCEPTS = {
+    "白蛋白": "ALB|S|QN|-",
+    "白蛋白(Alb)": "ALB|S|QN|-",
+    "总蛋白": "TP|S|QN|-",
+    "丙氨酸氨基转移酶": "ALT|S|QN|-",
+}
 
 Row = tuple[Any, ...]
 
@@ -263,8 +268,19 @@ def test_an_abbreviation_in_brackets_becomes_an_alias(tmp_path: Path) -> None:
     assert (entry.item.name, entry.item.aliases) == ("白蛋白", ("Alb",))
 
 
+@pytest.mark.parametrize("name", ["D-二聚体（FEU）", "白蛋白（注射后）", "白蛋白（HRCT）(注：空腹)"])
+def test_what_makes_it_another_item_is_no_short_name_and_no_note(tmp_path: Path, name: str) -> None:
+    assert "has no concept" in the_finding(annex_csv(tmp_path, row(name=name))).message
+
+
+def test_a_comma_or_slash_within_an_alias_does_not_part_it(tmp_path: Path) -> None:
+    aliases = "1,25-二羟维生素D3、A/G"
+    entry = the_entry(annex_csv(tmp_path, row(name="白蛋白", aliases=aliases)))
+    assert entry.item.aliases == ("1,25-二羟维生素D3", "A/G")
+
+
 def test_without_separators_the_aliases_are_one(tmp_path: Path) -> None:
-    mapping = edited('separators = "、;/"', 'separators = ""')
+    mapping = edited('separators = "、;"', 'separators = ""')
     assert the_entry(annex_csv(tmp_path, ALBUMIN), mapping).item.aliases == ("ALB、血清白蛋白",)
 
 
@@ -330,8 +346,27 @@ def test_an_item_without_a_code_takes_that_of_the_catalogue(tmp_path: Path) -> N
     assert entry.item.code == "1100104A"
 
 
+@pytest.mark.parametrize(
+    ("unit", "units"), [("", ("mg/L", "g/L")), ("g/L", ("mg/L", "g/L")), ("g/dL", ("g/dL",))]
+)
+def test_a_unit_that_the_catalogue_has_stands_for_all_of_its_units(
+    tmp_path: Path, unit: str, units: tuple[str, ...]
+) -> None:
+    entry = the_entry(
+        annex_csv(tmp_path, row(name="前白蛋白", code="", unit=unit)),
+        item_of=known,
+        decisions={"前白蛋白": "PALB|S|QN|-"},
+    )
+    assert entry.item.units == units
+
+
 def test_an_item_that_is_new_takes_a_new_code_with_its_row(tmp_path: Path) -> None:
     assert the_entry(annex_csv(tmp_path, row(code=""))).item.code == "SL-0004"
+
+
+def test_a_new_code_is_none_that_the_catalogue_has(tmp_path: Path) -> None:
+    finding = the_finding(annex_csv(tmp_path, row(code="")), codes={"SL-0004"})
+    assert "SL-0004 is another item's" in finding.message
 
 
 def test_an_item_without_any_code_is_a_finding(tmp_path: Path) -> None:
@@ -406,6 +441,8 @@ def test_a_formula_in_a_column_without_a_role_does_no_harm(tmp_path: Path) -> No
         ('unit = "单位"', 'units = "单位"', "`units`"),
         ("overlap_days = 30", 'overlap_days = "30"', "edition.overlap_days"),
         ("[groups]", "[groups", "TOML"),
+        ("[groups]", f"deep = {'[' * 10_000}", "TOML"),
+        ('fill_down = ["group"]', 'fill_down = ["name"]', "fill_down"),
     ],
 )
 def test_a_mapping_that_cannot_be_used_says_which_key(old: str, new: str, words: str) -> None:

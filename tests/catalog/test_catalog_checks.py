@@ -297,3 +297,36 @@ def test_one_slip_is_not_reported_again_at_every_reference_to_it(folder: Path) -
     row = row_of(path, "500000")
     change(path, row, "kind", "municipality")
     assert place(the_finding(folder)) == ("national/regions.csv", row, "kind")
+
+
+def test_an_edition_gives_no_stand_in_for_items_of_another_area(folder: Path) -> None:
+    (folder / "cy-imaging/stand_ins.csv").rename(folder / "lab8-lab/stand_ins.csv")
+    first = next(f for f in findings(folder) if f.row == 2)
+    assert place(first) == ("lab8-lab/stand_ins.csv", 2, "ordered")
+    assert "no list with item DR-001 lies in LAB8" in first.message
+
+
+def test_the_words_of_decisions_are_no_matter_of_one_area(folder: Path) -> None:
+    (folder / "national/rules.csv").rename(folder / "cy-lab/rules.csv")
+    finding = the_finding(folder)
+    assert place(finding) == ("cy-lab/rules.csv", 0, "")
+    assert "'lab8-lab' lies outside CHUANYU" in finding.message
+
+
+def test_a_suspension_is_not_in_vain_because_another_record_goes_on(folder: Path) -> None:
+    path = folder / "national/qualifications.csv"
+    record = dict(zip(*read(path)[:2], strict=True))
+    stopped = {"status": "suspended", "status_from": "2026-03-01", "reason": "示例"}
+    row = append(path, **record | stopped | {"id": "Q-NEW", "items": "CT-001"})
+    finding = the_finding(folder)
+    assert place(finding) == ("national/qualifications.csv", row, "status")
+    assert f"record {record['id']} goes on for item CT-001" in finding.message
+
+
+def test_a_record_that_begins_after_a_suspension_restores_what_it_took(folder: Path) -> None:
+    path = folder / "national/qualifications.csv"
+    record = dict(zip(*read(path)[:2], strict=True))
+    for column, text in {"status": "suspended", "status_from": "2026-03-01", "reason": "示例"}.items():
+        change(path, 2, column, text)
+    append(path, **record | {"id": "Q-NEW", "valid_from": "2026-06-01"})
+    assert load(folder).qualifications[-1].id == "Q-NEW"

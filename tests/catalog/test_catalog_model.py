@@ -274,3 +274,8 @@ def test_the_conversions_of_an_item_are_its_own() -> None:
         *("mmol/mol", "%", "0.09148", "2.152"),
     )
     assert CATALOGUE.conversions_of(CATALOGUE.item("0100101A")) == ()
+
+
+def test_what_an_item_may_serve_for_comes_in_the_same_order_in_every_process() -> None:
+    assert CATALOGUE.serves("CT-024") == tuple(sorted(CATALOGUE.serves("CT-024")))
+    assert len(CATALOGUE.serves("CT-024")) > 2

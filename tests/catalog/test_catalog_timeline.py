@@ -182,9 +182,17 @@ def test_one_label_cannot_name_two_catalogues() -> None:
 
 def test_a_label_of_the_past_keeps_its_meaning() -> None:
     line = Timeline(published(edition("a@1"), edition("b@1")))
-    with pytest.raises(CatalogueError, match="'1' names a catalogue that was in force without it"):
+    with pytest.raises(CatalogueError, match="'1' names a catalogue that counts without it"):
         line.add(published(edition("c@1")))
     assert names(line.add(published(edition("c@2"))).named("1")) == ["a@1", "b@1"]
+
+
+def test_a_label_of_an_overlapping_catalogue_keeps_its_meaning() -> None:
+    line = Timeline(published(edition("a@1"), edition("b@2"), edition("a@3", 10), edition("b@1", 10)))
+    (asked_for, _), *_ = line.overlapping(START + 10 * DAY)
+    assert (label_of(asked_for), names(asked_for)) == ("1", ["a@1", "b@1"])
+    with pytest.raises(CatalogueError, match="'1' would be the name of two different catalogues"):
+        line.add(published(edition("c@1", 20)))
 
 
 def test_moments_are_shown_in_the_time_of_china() -> None:

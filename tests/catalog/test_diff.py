@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from catalog import Catalogue, Price, Qualification, Rule, StandIn, Window, load
+from catalog import Boundary, Catalogue, Clock, Price, Qualification, Rule, StandIn, Window, load
+from catalog._diff_effects import field_effect
 from catalog._diff_words import COLUMNS, NOUNS
 from catalog.diff import _TABLES, Change, diff
 
@@ -211,7 +212,7 @@ def test_another_concept_is_said_first_and_as_a_danger() -> None:
 
 
 def test_loosening_stands_before_tightening_before_the_rest() -> None:
-    new = edited("items", is_item("CT-013"), name="CT 胸部")
+    new = edited("items", is_item("CT-013"), source="another")
     new = with_rows(new, "stand_ins", rows(new, "stand_ins")[1:])
     new = with_rows(new, "rules", [row for row in rows(new, "rules") if row.id != "N1"])
     assert [change.effect for change in diff(bundled(), new)] == ["loosens", "tightens", "other"]
@@ -250,11 +251,14 @@ def negative(**changes: Any) -> Rule:
         ("rules", "N1", {"effect": "not_recognised"}, "tightens"),
         ("rules", "N1", {"effect": "note"}, "loosens"),
         ("rules", "N1", {"zh": "另一说明"}, "other"),
-        ("rules", "N1", {"when": "emergency"}, "other"),
+        ("rules", "N1", {"when": "condition_changed && abnormal"}, "loosens"),
         ("rules", "N1", {"items": "kind:lab"}, "loosens"),
+        ("rules", "N2", {"items": "group:ct"}, "loosens"),
+        ("rules", "N2", {"items": "kind:lab"}, "tightens"),
         ("rules", "N1", {"region": "500000"}, "loosens"),
         ("rules", "N1", {"institution": "EX-CQ-01"}, "loosens"),
         ("rules", "L1", {"region": "CN"}, "tightens"),
+        ("rules", "L1", {"region": "330000"}, "loosens"),
         ("rules", "R7.1", {"effect": "view_only"}, "loosens"),
         ("qualifications", "Q-CQ-01-01", {"scope": "CN"}, "loosens"),
         ("qualifications", "Q-CQ-01-01", {"scope": "500000"}, "tightens"),
@@ -264,6 +268,11 @@ def negative(**changes: Any) -> Rule:
         ("qualifications", "Q-HB-01-03", {"status": "active"}, "loosens"),
         ("qualifications", "Q-HB-01-03", {"status": "withdrawn"}, "other"),
         ("qualifications", "Q-CQ-01-01", {"items": "kind:imaging kind:lab"}, "loosens"),
+        ("qualifications", "Q-CQ-01-01", {"items": "group:ct"}, "tightens"),
+        ("qualifications", "Q-CQ-01-01", {"items": "kind:lab"}, "loosens"),
+        ("qualifications", "Q-CQ-01-01", {"scope": "LAB8"}, "loosens"),
+        ("qualifications", "Q-CQ-01-01", {"institution": "EX-CQ-02"}, "loosens"),
+        ("lists", "cy-lab", {"region": "LAB8"}, "loosens"),
         ("lists", "cy-lab", {"region": "CN"}, "loosens"),
         ("lists", "cy-lab", {"region": "500000"}, "tightens"),
         ("editions", "national", {"version": "2"}, "other"),
@@ -283,12 +292,13 @@ def test_a_changed_column_loosens_or_tightens(
         ({"clock": "elapsed_24h"}, "tightens"),
         ({"base": "performed"}, "tightens"),
         ({"boundary": "excluding"}, "tightens"),
+        ({"boundary": "excluding", "clock": "elapsed_24h"}, "tightens"),
         ({"view_days": 90}, "loosens"),
         ({"source": "another"}, "other"),
     ],
 )
 def test_a_changed_window_loosens_or_tightens(changes: dict[str, Any], effect: str) -> None:
-    assert the_change(edited("windows", is_default, **changes)).effect == effect
+    assert {change.effect for change in diff(bundled(), edited("windows", is_default, **changes))} == {effect}
 
 
 def is_default(row: Window) -> bool:
@@ -337,9 +347,83 @@ def test_a_qualification_granted_loosens_and_one_granted_as_suspended_does_not()
     record: Qualification = replace(bundled().qualifications[0], id="Q-NEW")
     assert the_change(beside("qualifications", record)).effect == "loosens"
     assert the_change(beside("qualifications", replace(record, status="suspended"))).effect == "other"
+    later = replace(record, status="suspended", status_from=datetime(2026, 3, 1, tzinfo=UTC))
+    assert the_change(beside("qualifications", later)).effect == "loosens"
 
 
 def test_another_factor_is_said_first() -> None:
     first = bundled().conversions[0]
     new = edited("conversions", lambda row: row == first, factor=first.factor + 1)
     assert "check this first" in the_change(new).en
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "changes", "effect"),
+    [
+        ("institutions", "EX-CQ-01", {"region": "420100"}, "loosens"),
+        ("institutions", "EX-CQ-01", {"level": "三级乙等"}, "loosens"),
+        ("institutions", "EX-CQ-01", {"gateway": "sc"}, "loosens"),
+        ("regions", "420000", {"parents": ("CN", "CHUANYU")}, "loosens"),
+        ("regions", "420000", {"parents": ("CN",)}, "loosens"),
+        ("regions", "CHUANYU", {"marks": ()}, "tightens"),
+        ("regions", "CHUANYU", {"marks": ("成渝",)}, "loosens"),
+        ("items", "CT-013", {"group": "dr"}, "loosens"),
+        ("items", "CT-013", {"name": "CT 胸部增强扫描"}, "loosens"),
+        ("items", "1100104A", {"units": ()}, "loosens"),
+        ("panels", "LFT", {"members": ("1100204A",)}, "loosens"),
+    ],
+)
+def test_what_a_code_stands_for_is_not_changed_in_silence(
+    table: str, code: str, changes: dict[str, Any], effect: str
+) -> None:
+    assert the_change(edited(table, is_item(code), **changes)).effect == effect
+
+
+def test_a_mark_that_comes_to_mean_another_area_is_said_to_loosen() -> None:
+    new = edited("regions", is_item("CHUANYU"), marks=())
+    new = with_rows(
+        new, "regions", [replace(r, marks=("川渝",)) if r.code == "CN" else r for r in rows(new, "regions")]
+    )
+    assert [change.effect for change in diff(bundled(), new)] == ["loosens", "tightens"]
+
+
+def test_a_condition_that_became_another_is_said_first() -> None:
+    change = the_change(edited("rules", is_id("N1"), when="condition_changed && abnormal"))
+    assert "含义改变，请首先核对" in change.zh
+
+
+WINDOWS = st.builds(
+    Window,
+    list=st.just("cy-lab"),
+    target=st.just("*"),
+    days=st.integers(1, 4),
+    clock=st.sampled_from(get_args(Clock)),
+    base=st.just("report"),
+    boundary=st.sampled_from(get_args(Boundary)),
+    setting=st.just("*"),
+    institution=st.just(""),
+    view_days=st.just(0),
+    is_default=st.just(True),
+    source=st.just("made up"),
+    certainty=st.just("illustrative"),
+)
+
+
+@settings(deadline=None)
+@given(WINDOWS, st.sampled_from(["days", "clock", "boundary"]), WINDOWS, st.times())
+def test_a_change_of_a_window_never_loosens_without_saying_so(
+    old: Window, field: str, other: Window, at: time
+) -> None:
+    new = replace(old, **{field: getattr(other, field)})
+    base = datetime.combine(date(2026, 3, 1), at, timezone(timedelta(hours=8)))
+    if last(new, base) > last(old, base):
+        assert field_effect("windows", field, old, new, bundled(), bundled()) == "loosens"
+
+
+def last(window: Window, base: datetime) -> datetime:
+    """The last moment of a window, by the words of its two clocks."""
+    whole = window.boundary == "including"
+    if window.clock == "elapsed_24h":
+        return base + timedelta(days=window.days) - timedelta(microseconds=0 if whole else 1)
+    day = base.date() + timedelta(days=window.days - (not whole))
+    return datetime.combine(day, time.max, base.tzinfo)

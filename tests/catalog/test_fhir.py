@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from catalog import BUNDLED, CatalogueError, Draft, load, read_files, read_folder
 from catalog._sheets import TABLES
-from catalog._tables import Table
 from catalog.fhir import ITEM_SYSTEM, Resource, from_bundle, in_force, to_bundle
+from catalog.tables import Table
 from catalog.write import write
 
 DRAFTS = {draft.edition.id: draft for draft in read_folder(BUNDLED)}

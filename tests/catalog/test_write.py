@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from catalog import BUNDLED, CatalogueError, Draft, Edition, Panel, Region, StandIn, read_files, read_folder
 from catalog._sheets import TABLES
-from catalog._tables import CONTROL, Table
+from catalog.tables import CONTROL, Table
 from catalog.write import rows_of, write, write_folder, write_rows
 
 EDITION = Edition(

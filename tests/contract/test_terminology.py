@@ -292,6 +292,7 @@ def test_an_unknown_value_set_is_not_found(his: httpx.Client) -> None:
         (WST_886, ALBUMIN, [("equivalent", ALBUMIN)]),
         (CONCEPT_SYSTEM, "ALB|S|QN|-", [("equivalent", ALBUMIN)]),
         (LOCAL, "胸部CT平扫", [("equivalent", "CT-013")]),
+        (f"{BASE}/CodeSystem/panels", "CT-015", [("equivalent", "CT-015")]),
         (f"{BASE}/CodeSystem/panels", "LFT", [("narrower", code) for code in load().panels["LFT"].members]),
     ],
 )
@@ -307,8 +308,9 @@ def test_a_code_is_translated_to_its_item(
 NAMES = [
     *(
         {"name": name}
-        for name in ("白蛋白", "葡萄糖", "胸部CT平扫", "肝功能12项", "某院特需套餐乙", "胸部平扫", "★")
+        for name in ("白蛋白", "葡萄糖", "胸部CT平扫", "CT 胸部平扫+增强", "肝功能12项", "胸部平扫", "★")
     ),
+    {"name": "某院特需套餐乙"},
     {"name": "葡萄糖", "specimen": "血清"},
     {"name": "胸部平扫", "modality": "CT"},
     {"name": "白蛋白", "kind": "imaging"},
@@ -338,6 +340,7 @@ def test_a_name_is_translated_as_a_check_reads_it(
     [
         ({"system": LOCAL, "code": "TP"}, "unnamed_code"),
         ({"system": ITEM_SYSTEM, "code": "nope"}, "unknown_code"),
+        ({"system": WST_886, "code": "CT-013"}, "unknown_code"),
         ({"system": "http://example.org/other", "code": "1"}, "unknown_system"),
         ({"system": LOCAL, "code": "7", "display": "葡萄糖"}, "specimen_unsaid"),
         ({"system": ITEM_SYSTEM, "code": ALBUMIN, "url": f"{BASE}/ConceptMap/stand-ins"}, "no_stand_in"),

@@ -91,6 +91,19 @@ def test_a_steward_s_own_decision_gives_the_concept(tmp_path: Path) -> None:
     assert (finding["column"], finding["message"].split(";")[0]) == ("G4", "'长期' is no number of days")
 
 
+def test_a_name_that_leaves_its_scale_unsaid_has_no_concept(tmp_path: Path) -> None:
+    unsaid = ("蛋白", 1, "肌酸激酶同工酶", None, None, None, 30, None, None)
+    done = imported(annex(tmp_path, unsaid), "--dry-run")
+    assert done.exit_code == 1
+    assert "'肌酸激酶同工酶' has no concept" in done.stdout
+
+
+def test_a_bracket_that_makes_another_analyte_is_not_dropped_from_its_name(tmp_path: Path) -> None:
+    dimer = ("凝血", 1, "D-二聚体（FEU）", None, None, None, 30, None, None)
+    done = imported(annex(tmp_path, dimer), "--dry-run")
+    assert "DD|P|QN|-" not in done.stdout
+
+
 def test_an_edition_that_contradicts_the_others_is_refused(tmp_path: Path) -> None:
     other = (*ALBUMIN[:3], "ANOTHER-CODE", *ALBUMIN[4:])
     done = imported(annex(tmp_path, other), "--dry-run")

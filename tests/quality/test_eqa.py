@@ -290,6 +290,10 @@ def test_a_table_is_read() -> None:
         (f"e1,EX-XX-99,{ALB},eqa,2026-01-10,5,5,national,示例,示例", "institution"),
         (f"e1,{CQ},NO-SUCH,eqa,2026-01-10,5,5,national,示例,示例", "item"),
         (f"e1,{CQ},{ALB} {ALT},eqa,2026-01-10,5,5,national,示例,示例", "item"),
+        (f"e1,{CQ},*,eqa,2026-01-10,5,5,national,示例,示例", "item"),
+        (f"e1,{CQ},kind:lab,iqc,2026-01-10,5,5,national,示例,示例", "item"),
+        (f"e1,{CQ},*,imaging-qc,2026-01-10,5,5,national,示例,示例", "item"),
+        (f"e1,{CQ},{ALB},eqa,9999-12-31,5,5,national,示例,示例", "day"),
         (f"e1,{CQ},{ALB},pt,2026-01-10,5,5,national,示例,示例", "kind"),
         (f"e1,{CQ},{ALB},eqa,2026-02-30,5,5,national,示例,示例", "day"),
         (f"e1,{CQ},{ALB},eqa,2026-01-10,five,5,national,示例,示例", "samples"),
@@ -320,7 +324,12 @@ def test_a_fault_in_what_may_be_left_out_is_named_too(name: str, value: str) -> 
 
 
 def test_every_fault_of_a_table_is_named_at_once() -> None:
-    assert refused(f"{GOOD}\ne2,X,{ALB},eqa,x,5,5,national,示例,示例\n{GOOD}") == [(3, "day"), (4, "id")]
+    later = GOOD.replace("2026-01-10", "2026-05-10")
+    assert refused(f"{GOOD}\ne2,X,{ALB},eqa,x,5,5,national,示例,示例\n{later}") == [(3, "day"), (4, "id")]
+
+
+def test_a_round_has_one_result_for_an_item() -> None:
+    assert refused(f"{GOOD}\n{GOOD.replace('e1', 'e2', 1)}") == [(3, "day")]
 
 
 # the command
