@@ -23,7 +23,8 @@ from adapters.fhir_results import ACCOMPANYING, reading, single_modality
 from adapters.fhir_time import in_range
 from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
-from mapping import LocalName, Normaliser
+from mapping import LocalName
+from mapping.sites import Reads
 from quality.record import DICOM_UID
 from recognition import SHANGHAI, Images, Result
 
@@ -127,7 +128,7 @@ class DicomwebNode:
         url: str,
         institution: str,
         identities: Identities,
-        normaliser: Callable[[], Normaliser],
+        normaliser: Callable[[], Reads],
         *,
         timeout: float = 5.0,
         token: str = "",
@@ -203,7 +204,9 @@ class DicomwebNode:
         if codes and ACCOMPANYING.issuperset(codes):
             held = 0
         modality = single_modality(codes)
-        local = LocalName(name=study.description.text, kind="imaging", modality=modality)
+        local = LocalName(
+            name=study.description.text, kind="imaging", modality=modality, site=self.institution
+        )
         result = Result(
             id=f"{self.id}/studies/{uid}",
             node=self.id,

@@ -28,7 +28,7 @@ from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
 from adapters.http import Line, Timeouts
 from adapters.node import Answer, Question, Report
-from mapping import Normaliser
+from mapping.sites import Reads
 from recognition import SHANGHAI
 
 MEDIA = "application/fhir+json"
@@ -79,7 +79,7 @@ class FhirNode:
         id: str,  # noqa: A002 - the protocol's word
         url: str,
         institution: str,
-        normaliser: Callable[[], Normaliser],
+        normaliser: Callable[[], Reads],
         *,
         timeout: float = 5.0,
         token: str = "",

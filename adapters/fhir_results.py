@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.fhir_read import (
+    Concept,
     DiagnosticReport,
     ImagingStudy,
     Observation,
@@ -21,7 +22,8 @@ from adapters.fhir_read import (
     read,
 )
 from adapters.fhir_time import moment
-from mapping import LocalName, Named, Normaliser, canonical, same_unit
+from mapping import LocalName, Named, canonical, same_unit
+from mapping.sites import Reads
 from recognition import Images, Reading, Result
 from recognition.model import ResultStatus
 
@@ -72,7 +74,7 @@ def mark_on_name(named: Named) -> str:
 class Reader:
     """Reads one node's resources: its id and institution go into the results."""
 
-    def __init__(self, node: str, institution: str, normaliser: Normaliser) -> None:
+    def __init__(self, node: str, institution: str, normaliser: Reads) -> None:
         self._node = node
         self._institution = institution
         self._normaliser = normaliser
@@ -92,12 +94,19 @@ class Reader:
         if observation.has_member and not value:
             return None
         report = reports[-1] if reports else None
-        local = LocalName(name=observation.code.name, kind="lab", specimen=specimen)
+        institution = observation.institution() or (report.institution() if report else "")
+        local = LocalName(
+            name=observation.code.name,
+            kind="lab",
+            specimen=specimen,
+            unit=unit,
+            site=institution or self._institution,
+            code=_local_code(observation.code),
+        )
         named = self._normaliser.read(local)
         read_as = Reading(None, None, "conflict") if _coded_otherwise(observation, named) else reading(named)
         performed, odd = moment(observation.examined, "performed")
         reported, odder = moment(observation.issued or (report.issued if report else ""), "reported")
-        institution = observation.institution() or (report.institution() if report else "")
         status, unknown = _weakest(observation.status, *(holding.status for holding in reports))
         source = f"Observation/{observation.id}"
         number = observation.number(institution or self._institution) or f"{self._node}/{source}"
@@ -140,8 +149,10 @@ class Reader:
         there are no images; whether there are is unknown where the report names a study that the node did
         not show. Name, number and mark are the report's where there is one.
         """
-        own = self._named(report.code.name if report else "", study)
-        other = self._named(study.description if study else "", study)
+        institution = report.institution() if report else ""
+        site = institution or self._institution
+        own = self._named(report.code if report else Concept(), study, site)
+        other = self._named(Concept(text=study.description if study else ""), study, site)
         first = own if own.name else other
         flags: tuple[str, ...] = ()
         if own.item and other.item and own.item != other.item:
@@ -149,7 +160,6 @@ class Reader:
         stated_time = (study.started if study else "") or (report.examined if report else "")
         performed, odd = moment(stated_time, "performed")
         reported, odder = moment(report.issued if report else "", "reported")
-        institution = report.institution() if report else ""
         status, unknown = _weakest(report.status) if report else ("preliminary", ())
         if study and study.status in ("cancelled", "entered-in-error"):
             status, unknown = _weakest(study.status)
@@ -188,10 +198,12 @@ class Reader:
             source="/".join(places),
         )
 
-    def _named(self, name: str, study: ImagingStudy | None) -> Named:
+    def _named(self, said: Concept, study: ImagingStudy | None, site: str) -> Named:
         stated = (study.modality or tuple(s.modality for s in study.series)) if study else ()
         modality = single_modality(c.code for c in stated)
-        return self._normaliser.read(LocalName(name=name, kind="imaging", modality=modality))
+        return self._normaliser.read(
+            LocalName(name=said.name, kind="imaging", modality=modality, site=site, code=_local_code(said))
+        )
 
 
 def specimen_of(observation: Observation, included: Mapping[str, Specimen], base: str) -> str:
@@ -215,6 +227,11 @@ def specimen_of(observation: Observation, included: Mapping[str, Specimen], base
     if said and display and canonical(said).canonical != canonical(display).canonical:
         return f"{display}/{said}"
     return said or display or UNKNOWN_SPECIMEN
+
+
+def _local_code(said: Concept) -> str:
+    """The code that the site itself gives to a name."""
+    return next((c.code for c in said.coding if c.system.startswith(_LOCAL_CODES)), "")
 
 
 def _coded_otherwise(observation: Observation, named: Named) -> bool:

@@ -28,10 +28,12 @@ from adapters.schema import (
     pack_frontier,
     pending,
     row_document,
+    row_tally,
     span,
+    tally_row,
     unpack_frontier,
 )
-from adapters.store import Committed, Document, Head, Secret, refuse_repeats, storable
+from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
 from security.digests import HashName
 from security.ledger import Sealed, extend
 
@@ -52,6 +54,12 @@ WITH entries AS (
     SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[])
 )
 UPDATE log_head SET size = $12, frontier = $13
+"""
+_ADD = """
+INSERT INTO tally (kind, id, body, first, last, count)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[])
+ON CONFLICT (kind, id) DO UPDATE
+SET body = excluded.body, last = excluded.last, count = tally.count + excluded.count
 """
 # A lost note is signed again at the next start: this transaction alone need not wait for the disk.
 _PUT_NOTE = """
@@ -125,7 +133,9 @@ class PostgresStore:
     async def ping(self) -> None:
         await self._row("SELECT size FROM log_head")
 
-    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+    async def commit(
+        self, entries: Sequence[Sealed], documents: Sequence[Document], tallies: Sequence[Tally] = ()
+    ) -> Committed:
         refuse_repeats(entries, documents)
         ids = [entry.entry_id for entry in entries]
         columns = [list(column) for column in zip(*map(document_row, documents), strict=True)] or [[]] * 5
@@ -148,6 +158,8 @@ class PostgresStore:
                         grown.size,
                         pack_frontier(grown),
                     )
+                    if counted := [tally_row(tally) for tally in added_up(tallies)]:
+                        await connection.execute(_ADD, *map(list, zip(*counted, strict=True)))
             except asyncpg.UniqueViolationError:
                 taken = await connection.fetchval(
                     "SELECT entry_id FROM entry WHERE entry_id = ANY($1) LIMIT 1", ids
@@ -179,6 +191,18 @@ class PostgresStore:
                 await connection.execute(_REPLACE, *document_row(document))
             except asyncpg.UniqueViolationError:
                 raise KeyTaken(document.kind, document.key) from None
+
+    async def tally(self, kind: str, id: str) -> Tally | None:  # noqa: A002
+        row = await self._row("SELECT * FROM tally WHERE kind = $1 AND id = $2", kind, id)
+        return row_tally(row) if row else None
+
+    async def tallies(self, kind: str, after: str = "", limit: int = 100) -> list[Tally]:
+        query = "SELECT * FROM tally WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3"
+        return [row_tally(row) for row in await self._rows(query, kind, after, limit)]
+
+    async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
+        query = "DELETE FROM tally WHERE kind = $1 AND id = $2 RETURNING id"
+        return await self._row(query, kind, id) is not None
 
     async def head(self) -> Head:
         frontier = unpack_frontier(*await self._row("SELECT size, frontier FROM log_head"))

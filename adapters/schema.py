@@ -5,6 +5,7 @@
     checkpoint  signed note of a size
     secret      salt and payload of an entry; the only rows of the ledger that may be deleted
     document    what the gateway keeps, by kind and id, and by kind and key
+    tally       how often something was met, by kind and id; may be deleted
 
 A migration is a list of statements in which ``{…}`` stands for the dialect's type. Released migrations never
 change: a new version appends one. ``schema_version`` has a row for each migration that was applied.
@@ -17,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters.errors import StoreError
-from adapters.store import Document
+from adapters.store import Document, Tally
 from security.tree import HASH_SIZE, Frontier
 
 INT64 = 2**63 - 1
@@ -41,6 +42,12 @@ MIGRATIONS = (
         """CREATE TABLE document (
             kind {id} NOT NULL, id {id} NOT NULL, key {id}, body {bytes} NOT NULL, at TEXT NOT NULL,
             PRIMARY KEY (kind, id), UNIQUE (kind, key)
+        )""",
+    ),
+    (
+        """CREATE TABLE tally (
+            kind {id} NOT NULL, id {id} NOT NULL, body {bytes} NOT NULL, first TEXT NOT NULL,
+            last TEXT NOT NULL, count {int} NOT NULL, PRIMARY KEY (kind, id)
         )""",
     ),
 )
@@ -85,6 +92,31 @@ def row_document(row: Any) -> Document:
     """The document of a row (kind, id, key, body, at)."""
     kind, id_, key, body, at = row
     return Document(kind=kind, id=id_, key=key or "", body=body, at=datetime.fromisoformat(at))
+
+
+def tally_row(tally: Tally) -> tuple[str, str, bytes, str, str, int]:
+    """A row of ``tally``."""
+    return (
+        tally.kind,
+        tally.id,
+        tally.body,
+        tally.first.isoformat(),
+        tally.last.isoformat(),
+        tally.count,
+    )
+
+
+def row_tally(row: Any) -> Tally:
+    """The tally of a row (kind, id, body, first, last, count)."""
+    kind, id_, body, first, last, count = row
+    return Tally(
+        kind=kind,
+        id=id_,
+        body=body,
+        first=datetime.fromisoformat(first),
+        last=datetime.fromisoformat(last),
+        count=count,
+    )
 
 
 def span(start: int, count: int) -> tuple[int, int]:

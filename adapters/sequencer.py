@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
-from adapters.store import Document, Head, Store
+from adapters.store import Document, Head, Store, Tally
 from security.errors import Check, LedgerRefused, TrustError
 from security.keys import Signer
 from security.ledger import Sealed
@@ -38,9 +38,12 @@ class Receipt(Struct, frozen=True):
 
 
 class _Append:
-    def __init__(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> None:
+    def __init__(
+        self, entries: Sequence[Sealed], documents: Sequence[Document], tallies: Sequence[Tally]
+    ) -> None:
         self.entries = entries
         self.documents = documents
+        self.tallies = tallies
         self.done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
     def answer(self, receipt: Receipt) -> None:
@@ -98,9 +101,14 @@ class Sequencer:
             await asyncio.wait((self._task,))
             self._task = None
 
-    async def append(self, entries: Sequence[Sealed], documents: Sequence[Document] = ()) -> Receipt:
-        """Keep entries (in their order, densely) and documents together, and return when that is durable and
-        signed.
+    async def append(
+        self,
+        entries: Sequence[Sealed],
+        documents: Sequence[Document] = (),
+        tallies: Sequence[Tally] = (),
+    ) -> Receipt:
+        """Keep entries (in their order, densely), documents and tallies together, and return when that is
+        durable and signed.
 
         A caller that is cancelled meanwhile leaves them kept as a whole or not at all. Without entries there
         is nothing by which a repeated append is recognised: its documents are then taken. Raises
@@ -114,7 +122,7 @@ class Sequencer:
             raise StoreUnavailable(
                 f"{len(self._queue)} writes wait for the ledger already: try again in a second"
             )
-        append = _Append(entries, documents)
+        append = _Append(entries, documents, tallies)
         self._queue.append(append)
         self._wake.set()
         return await append.done
@@ -153,6 +161,7 @@ class Sequencer:
             committed = await self.store.commit(
                 [entry for append in batch for entry in append.entries],
                 [document for append in batch for document in append.documents],
+                [tally for append in batch for tally in append.tallies],
             )
         except (KeyTaken, LedgerRefused):  # by one of them: the others shall not suffer
             for append in batch:
@@ -173,7 +182,7 @@ class Sequencer:
     async def _place(self, append: _Append) -> tuple[int, ...] | None:
         """Commit one append by itself: its indexes (of an earlier try too), or None when it failed."""
         try:
-            committed = await self.store.commit(append.entries, append.documents)
+            committed = await self.store.commit(append.entries, append.documents, append.tallies)
         except (KeyTaken, LedgerRefused) as refused:
             indexes = [await self._index_of(entry) for entry in append.entries]
             found = tuple(index for index in indexes if index is not None)

@@ -28,10 +28,12 @@ from adapters.schema import (
     pack_frontier,
     pending,
     row_document,
+    row_tally,
     span,
+    tally_row,
     unpack_frontier,
 )
-from adapters.store import Committed, Document, Head, Secret, refuse_repeats, storable
+from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
 from security.digests import HashName
 from security.ledger import Sealed, extend
 
@@ -73,9 +75,11 @@ class SqliteStore:
     async def ping(self) -> None:
         self._row("SELECT size FROM log_head")
 
-    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+    async def commit(
+        self, entries: Sequence[Sealed], documents: Sequence[Document], tallies: Sequence[Tally] = ()
+    ) -> Committed:
         refuse_repeats(entries, documents)
-        return await self._write(lambda connection: self._append(connection, entries, documents))
+        return await self._write(lambda connection: self._append(connection, entries, documents, tallies))
 
     async def document(self, kind: str, id: str) -> Document | None:  # noqa: A002
         return self._document("SELECT * FROM document WHERE kind = ? AND id = ?", kind, id)
@@ -100,6 +104,17 @@ class SqliteStore:
 
         await self._write(work)
 
+    async def tally(self, kind: str, id: str) -> Tally | None:  # noqa: A002
+        row = self._row("SELECT * FROM tally WHERE kind = ? AND id = ?", kind, id)
+        return row_tally(row) if row else None
+
+    async def tallies(self, kind: str, after: str = "", limit: int = 100) -> list[Tally]:
+        query = "SELECT * FROM tally WHERE kind = ? AND id > ? ORDER BY id LIMIT ?"
+        return [row_tally(row) for row in self._rows(query, kind, after, limit)]
+
+    async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
+        return await self._delete("DELETE FROM tally WHERE kind = ? AND id = ?", kind, id)
+
     async def head(self) -> Head:
         frontier = unpack_frontier(*self._row("SELECT size, frontier FROM log_head"))
         return Head(frontier.size, frontier.root(self.hash_name), frontier)
@@ -121,10 +136,12 @@ class SqliteStore:
         return Secret(*row) if row else None
 
     async def erase(self, entry_id: str) -> bool:
-        if not storable(entry_id):
+        return await self._delete("DELETE FROM secret WHERE entry_id = ?", entry_id)
+
+    async def _delete(self, query: str, *names: str) -> bool:
+        if not all(map(storable, names)):
             return False
-        query = "DELETE FROM secret WHERE entry_id = ?"
-        erased = await self._write(lambda connection: connection.execute(query, (entry_id,)).rowcount > 0)
+        erased = await self._write(lambda connection: connection.execute(query, names).rowcount > 0)
         if erased:  # until it is truncated, the write-ahead log keeps the page as it was
             await self._in_thread(
                 lambda: self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -196,7 +213,11 @@ class SqliteStore:
         check_hash(connection.execute("SELECT hash FROM log_head").fetchone()[0], self.hash_name)
 
     def _append(
-        self, connection: sqlite3.Connection, entries: Sequence[Sealed], documents: Sequence[Document]
+        self,
+        connection: sqlite3.Connection,
+        entries: Sequence[Sealed],
+        documents: Sequence[Document],
+        tallies: Sequence[Tally],
     ) -> Committed:
         frontier = unpack_frontier(*connection.execute("SELECT size, frontier FROM log_head").fetchone())
         grown, indexes = extend(frontier, entries, self.hash_name)
@@ -220,6 +241,11 @@ class SqliteStore:
             connection.execute("ROLLBACK")  # what is found now was there before
             _name_the_taken(connection, entries, documents)
             raise
+        connection.executemany(
+            "INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE"
+            " SET body = excluded.body, last = excluded.last, count = count + excluded.count",
+            [tally_row(tally) for tally in added_up(tallies)],
+        )
         connection.execute("UPDATE log_head SET size = ?, frontier = ?", (grown.size, pack_frontier(grown)))
         return Committed(frontier.size, grown.size, grown.root(self.hash_name))
 

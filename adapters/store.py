@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from adapters.errors import KeyTaken, StoreError
 from security.digests import HashName
@@ -50,6 +51,25 @@ class Document(Struct, frozen=True, kw_only=True):
             )
         if self.at.tzinfo is None:
             raise StoreError(f"the time of a {self.kind} has no time zone")
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """How often something was met, ``id`` being unique within ``kind``: the newest ``body`` that came with
+    it, and when it was met first and last (aware).
+
+    Keeping one adds its count to what stands there. Making one raises StoreError as a document does.
+    """
+
+    kind: str
+    id: str
+    body: bytes
+    first: datetime
+    last: datetime
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        Document(kind=self.kind, id=self.id, body=self.body, at=self.first)
+        Document(kind=self.kind, id=self.id, body=self.body, at=self.last)
 
 
 class Head(Struct, frozen=True):
@@ -99,7 +119,9 @@ class Store(Protocol):
         """Return when the database answers."""
         ...
 
-    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+    async def commit(
+        self, entries: Sequence[Sealed], documents: Sequence[Document], tallies: Sequence[Tally] = ()
+    ) -> Committed:
         """Keep all of these, or nothing.
 
         Atomicity: one transaction. Ordering: entries get dense indexes in their order, from the size that the
@@ -133,6 +155,18 @@ class Store(Protocol):
         of the same kind and id. Durable as ``commit``; the last call wins. Raises KeyTaken when another id
         has the key.
         """
+        ...
+
+    async def tally(self, kind: str, id: str) -> Tally | None:  # noqa: A002 - the field's own name
+        """The tally, or None."""
+        ...
+
+    async def tallies(self, kind: str, after: str = "", limit: int = 100) -> list[Tally]:
+        """At most ``limit`` tallies whose id comes after ``after``, in the order of ``documents``."""
+        ...
+
+    async def forget(self, kind: str, id: str) -> bool:  # noqa: A002 - the field's own name
+        """Delete a tally, and say whether there was one. Durable as ``commit``."""
         ...
 
     async def head(self) -> Head:
@@ -178,6 +212,17 @@ def storable(text: str) -> bool:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+def added_up(tallies: Sequence[Tally]) -> list[Tally]:
+    """The tallies of one commit with each (kind, id) once, in the order of their ids."""
+    found: dict[tuple[str, str], Tally] = {}
+    for tally in tallies:
+        held = found.get((tally.kind, tally.id))
+        found[tally.kind, tally.id] = (
+            replace(tally, first=held.first, count=held.count + tally.count) if held else tally
+        )
+    return [found[name] for name in sorted(found)]
 
 
 def refuse_repeats(entries: Sequence[Sealed], documents: Sequence[Document]) -> None:

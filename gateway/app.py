@@ -21,6 +21,7 @@ from gateway.faces import (
     operations,
     peer,
     rest,
+    review,
     statistics,
     terminology,
 )
@@ -30,9 +31,10 @@ from gateway.log import Log
 from gateway.outcomes import Outcomes
 from gateway.peers import Peers
 from gateway.settings import Settings
+from gateway.stewarding import Stewarding
 from gateway.wiring import open_gateway
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 
 def create_app(settings: Settings, log: Log | None = None) -> Guard:
@@ -57,6 +59,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
             app.state.outcomes = Outcomes(gateway, checks)
             app.state.peers = Peers(gateway)
             app.state.explaining = Explaining(gateway)
+            app.state.stewarding = Stewarding(gateway)
             app.state.terminologies = terminology.Terminologies(gateway)
             guard.metrics = gateway.metrics
             yield
@@ -83,6 +86,7 @@ def describe_app(lifespan: object = None) -> FastAPI:
     for face in (
         rest,
         explain,
+        review,
         statistics,
         catalogues,
         peer,

@@ -34,14 +34,39 @@ def post(
     Raises:
         Refused: with the gateway's own sentence.
     """
+    content = msgspec.json.encode(body)
+    return _send("POST", address, token, answer, seconds, content=content)
+
+
+def get(address: str, token: str, query: Mapping[str, str], answer: type[T], *, seconds: float = 30.0) -> T:
+    """Read from a route of the REST face.
+
+    Raises:
+        Refused: with the gateway's own sentence.
+    """
+    return _send("GET", address, token, answer, seconds, params=dict(query))
+
+
+def _send(
+    method: str,
+    address: str,
+    token: str,
+    answer: type[T],
+    seconds: float,
+    *,
+    content: bytes | None = None,
+    params: dict[str, str] | None = None,
+) -> T:
+    headers = {"Content-Type": "application/json"} if content is not None else {}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     try:
-        response = httpx.post(
+        response = httpx.request(
+            method,
             address,
-            content=msgspec.json.encode(body),
-            headers={
-                "Content-Type": "application/json",
-                **({"Authorization": f"Bearer {token}"} if token else {}),
-            },
+            content=content,
+            params=params,
+            headers=headers,
             timeout=seconds,
             trust_env=False,
         )

@@ -212,6 +212,10 @@ class Catalogues:
 
     def _take(self, released: Sequence[Released], now: datetime) -> None:
         """Plan what was published together; runs in a thread, and swaps references at its end."""
+        for one in released:
+            if one.edition.effective_from < one.published_at and self.timeline.replaced_by(one.edition):
+                message = "lies before it was published, and another edition was in force then"
+                raise CatalogueError((Finding(name_of(one.edition), 0, "effective_from", message),))
         everything = {**self._released, **{name_of(one.edition): one for one in released}}
         timeline = self.timeline.add([one.head for one in released])
         planned = plan(timeline, everything, now, self._settings, self._compile)

@@ -33,9 +33,10 @@ from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
 from gateway.ids import new_id
 from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn, Unnamed
+from gateway.review import Listening
 from gateway.rules import Rules
 from gateway.wiring import Gateway
-from mapping import LocalName, canonical
+from mapping import LocalName
 from recognition import Check, Context, Decision, Planned, decide, digest
 from security.errors import IdentityRefused
 from security.identity import IDENTIFIER_TYPES, Identifier, identifier
@@ -155,7 +156,11 @@ class Checks:
         """The new answer, written down; None where another replica answered this request id meanwhile."""
         gateway, now = self._gateway, datetime.now(UTC)
         # taken once: what is published meanwhile counts for the next question
-        rules = gateway.catalogues.for_codes(now, [wanted.item for wanted in request.planned if wanted.item])
+        rules = gateway.sites.applied(
+            gateway.catalogues.for_codes(now, [wanted.item for wanted in request.planned if wanted.item])
+        )
+        names = Listening(rules.normaliser, gateway.sites.table, rules.catalogue)
+        rules = msgspec.structs.replace(rules, normaliser=names)
         # 1
         if client.institution not in rules.catalogue.institutions:
             raise NotPermitted(
@@ -164,7 +169,7 @@ class Checks:
         asked_at = moment(request.asked_at or now, now, "asked_at")
         refuse_odd_events(request.context, now, "context")
         # 2
-        planned, places, unnamed = _name(request, rules)
+        planned, places, unnamed = _name(request, client.institution, rules, names)
         check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
         check_id = new_id(now)
         evidence = Evidence.of(gateway, client.id, now)
@@ -216,9 +221,10 @@ class Checks:
             *found.documents,
             Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
             case_document(check_id, check, found.results, decision, now),
+            *names.resting(check_id, client.id, check_id, now),
         ]
         try:
-            receipt = await keep(gateway.sequencer, evidence.entries, documents)
+            receipt = await keep(gateway.sequencer, evidence.entries, documents, names.tallies(now))
         except KeyTaken:
             return None
         return kept.at(receipt.indexes[-1])  # the verdict is the last entry
@@ -285,7 +291,7 @@ def refuse_odd_events(context: Context, now: datetime, place: str) -> None:
 
 
 def _name(
-    request: CheckRequest, rules: Rules
+    request: CheckRequest, site: str, rules: Rules, names: Listening
 ) -> tuple[tuple[Planned, ...], tuple[int, ...], tuple[Unnamed, ...]]:
     """Step 2: by item or panel code, else by the hospital's own name; an unknown code is a wrong request.
 
@@ -301,15 +307,21 @@ def _name(
         if code := wanted.item or rules.normaliser.panel(wanted.name):
             planned.append(planned_by(code, rules.catalogue, f"planned[{number}].item"))
             continue
-        named = rules.normaliser.read(
-            LocalName(name=wanted.name, kind=wanted.kind, modality=wanted.modality, specimen=wanted.specimen)
+        named, review = names.heard(
+            LocalName(
+                name=wanted.name,
+                kind=wanted.kind,
+                modality=wanted.modality,
+                specimen=wanted.specimen,
+                site=site,
+                code=wanted.code,
+            )
         )
         if named.items:
             planned.append(Planned(wanted.name, named.items))
         else:
             places.pop()
             zh, en = UNNAMED[named.reason]
-            review = hashlib.sha256(canonical(wanted.name).canonical.encode()).hexdigest()[:16]
             unnamed.append(Unnamed(number, wanted.name, named.reason, review, zh, en))
     return tuple(planned), tuple(places), tuple(unnamed)
 

@@ -19,6 +19,7 @@ from gateway.commands import (
     names,
     node,
     qualifying,
+    review,
     running,
     statistics,
 )
@@ -44,6 +45,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(mark.app, name="mark")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(keys.app, name="keys")
+app.add_typer(review.app, name="review")
 app.add_typer(node.app, name="node")
 
 

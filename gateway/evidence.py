@@ -15,7 +15,7 @@ import msgspec
 
 from adapters import Answer, KeyTaken, StoreUnavailable
 from adapters.sequencer import Receipt, Sequencer
-from adapters.store import Document
+from adapters.store import Document, Tally
 from gateway.errors import EvidenceUnavailable
 from gateway.wiring import Gateway
 from recognition import digest
@@ -103,8 +103,13 @@ class Evidence:
         )
 
 
-async def keep(sequencer: Sequencer, entries: Sequence[Sealed], documents: Sequence[Document]) -> Receipt:
-    """Write the entries and documents of one exchange, durably and together.
+async def keep(
+    sequencer: Sequencer,
+    entries: Sequence[Sealed],
+    documents: Sequence[Document],
+    tallies: Sequence[Tally] = (),
+) -> Receipt:
+    """Write the entries, documents and tallies of one exchange, durably and together.
 
     Where another exchange marked the same result in the same moment, this one's mark is kept beside it.
 
@@ -114,12 +119,12 @@ async def keep(sequencer: Sequencer, entries: Sequence[Sealed], documents: Seque
     """
     try:
         try:
-            return await sequencer.append(entries, documents)
+            return await sequencer.append(entries, documents, tallies)
         except KeyTaken as taken:
             if taken.kind != "mark":
                 raise
             beside = [msgspec.structs.replace(d, key="") if d.kind == "mark" else d for d in documents]
-            return await sequencer.append(entries, beside)
+            return await sequencer.append(entries, beside, tallies)
     except StoreUnavailable as wrong:
         raise EvidenceUnavailable(
             "this gateway cannot keep evidence now, so it answers nothing; go on as without it"

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from adapters.fhir_time import in_range
-from catalog import Catalogue, UnknownEntry
+from catalog import Catalogue, CatalogueError, UnknownEntry
 from gateway.cases import KIND, Said, StoredCase, read_case, results_under, said, shifts
 from gateway.checks import KeptCheck, planned_by, refuse_odd_events
 from gateway.clients import Client
@@ -27,7 +27,7 @@ from gateway.model import AwareTime, CatalogueRef, Coded, LedgerRef, ShortText
 from gateway.rules import Rules
 from gateway.settings import Role
 from gateway.wiring import Gateway
-from recognition import Check, Decision, Explanation, Result, VerdictCode, explain
+from recognition import Check, Decision, Explanation, VerdictCode, explain
 
 READERS: tuple[Role, ...] = ("auditor", "steward")
 """Roles that may have any decision explained; a hospital's system its own institution's."""
@@ -161,20 +161,24 @@ class Explaining:
         at = request.at or datetime.now(UTC)
         refuse_odd_events(check.context, at, "check.context")
         rules = await self._under(request.catalogue) if request.catalogue else await self._at(at)
-        results: list[Result] = []
+        ids: set[str] = set()
         for number, given in enumerate(request.results):
-            if given.id in (result.id for result in results):
+            if given.id in ids:
                 raise BadRequest("stands there twice; give every result an id of its own",
                                  field=f"results[{number}].id")  # fmt: skip
+            ids.add(given.id)
             _refuse_odd_time(given.performed, f"results[{number}].performed")
             _refuse_odd_time(given.reported, f"results[{number}].reported")
-            results.append(given.result(rules))
         planned = tuple(
             planned_by(code, rules.catalogue, f"check.planned[{place}]")
             for place, code in enumerate(check.planned)
         )
         asked = Check(at=at, receiver=receiver, planned=planned, context=check.context)
-        explanation = await asyncio.to_thread(explain, asked, results, rules.catalogue)
+
+        def decided() -> Explanation:  # in a thread, because names are read, too
+            return explain(asked, [given.result(rules) for given in request.results], rules.catalogue)
+
+        explanation = await asyncio.to_thread(decided)
         return ExplainAnswer(
             id="",
             receiver=_institution(receiver, rules.catalogue),
@@ -204,6 +208,9 @@ class Explaining:
             states = catalogues.states(datetime.now(UTC))
             known = sorted({state.version for state in states} | {f"{s.id}@{s.version}" for s in states})
             message = f"{label!r} was never published here; there is {', '.join(known)}"
+            raise BadRequest(message, field="catalogue") from None
+        except CatalogueError as wrong:
+            message = f"{label!r} names editions that are no catalogue together: {wrong.findings[0]}"
             raise BadRequest(message, field="catalogue") from None
 
     async def _at(self, at: datetime) -> Rules:

@@ -31,6 +31,8 @@ EVENTS: dict[str, frozenset[str]] = {
     "catalogue_refused": frozenset({"edition", "detail"}),
     "catalogue_not_read": frozenset({"detail"}),
     "catalogue_in_force": frozenset({"catalogue"}),
+    "mapping_step": frozenset({"step", "act", "client"}),
+    "mapping_refused": frozenset({"step", "detail"}),
     "cache_failed": frozenset({"detail"}),
     "library": frozenset({"logger", "level"}),
 }

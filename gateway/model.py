@@ -28,13 +28,16 @@ class PersonIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannedIn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One planned examination: the hospital's own ``name`` with its fields, or an ``item`` or panel code."""
+    """One planned examination: the hospital's ``name`` with its own ``code`` and fields, or an ``item`` or
+    panel code of the catalogue.
+    """
 
     name: ShortText = ""
     item: ShortText = ""
     kind: Literal["imaging", "lab", ""] = ""
     modality: ShortText = ""
     specimen: ShortText = ""
+    code: ShortText = ""
 
 
 class CheckRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -122,7 +125,8 @@ class AdviceOut(Struct, frozen=True):
 class Unnamed(Struct, frozen=True):
     """A planned name, number ``index`` of the request, that has no item: nothing was searched for it.
 
-    ``review`` is the same for every hospital that writes this name.
+    ``review`` is the id of its row in the review queue, where a steward can say what it means; empty where
+    something in it looks like a person's number.
     """
 
     index: int

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from adapters import PeerAnswer, PeerQuestion, Question, elapsed_ms
 from gateway.checks import moment, read_person
 from gateway.clients import Client
 from gateway.errors import BadRequest
 from gateway.evidence import Evidence, keep
 from gateway.finding import find
+from gateway.ids import new_id
 from gateway.model import PersonIn
+from gateway.review import Listening
 from gateway.wiring import Gateway
 from recognition import digest
 
@@ -60,9 +64,11 @@ class Peers:
             budget=asked.budget_ms / 1000 * KEPT_BACK,
             hops=asked.hops,
         )
-        found = await find(gateway, rules, question, evidence)
+        names = Listening(rules.normaliser, gateway.sites.table, rules.catalogue)
+        found = await find(gateway, replace(rules, normaliser=names), question, evidence)
         evidence.record("answer", {"check": asked.id, "results": [digest(r).hex() for r in found.results]})
-        await keep(gateway.sequencer, evidence.entries, found.documents)
+        resting = names.resting(asked.id, client.id, new_id(now), now)
+        await keep(gateway.sequencer, evidence.entries, [*found.documents, *resting], names.tallies(now))
         gateway.log(
             "results_answered",
             question=asked.id,

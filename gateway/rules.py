@@ -22,6 +22,7 @@ from gateway.errors import SettingsError
 from gateway.publishing import Released
 from gateway.settings import Settings
 from mapping import Normaliser
+from mapping.sites import Reads
 
 CACHED = 16
 """Compiled sets that are kept besides those of the plan."""
@@ -34,7 +35,7 @@ class Rules(Struct, frozen=True):
     """
 
     catalogue: Catalogue
-    normaliser: Normaliser
+    normaliser: Reads
     until: datetime | None = None
 
     @property
@@ -57,7 +58,8 @@ def compile_rules(catalogue: Catalogue) -> Rules:
 
 
 class Compiler:
-    """Compiles selections of published editions, and keeps the latest; callable from any thread."""
+    """Compiles selections of published editions, one at a time, and keeps the latest; for threads beside the
+    event loop, to which they leave most of the processor."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[object, ...], Rules] = OrderedDict()
@@ -80,12 +82,10 @@ class Compiler:
             if found := self._kept.get(key):
                 self._kept.move_to_end(key)
                 return found
-        rules = compile_rules(compile_drafts([one.draft() for one in chosen]))
-        with self._lock:
-            rules = self._kept.setdefault(key, rules)
+            rules = self._kept[key] = compile_rules(compile_drafts([one.draft() for one in chosen]))
             while len(self._kept) > self._room:
                 self._kept.popitem(last=False)
-        return rules
+            return rules
 
 
 class EditionState(Struct, frozen=True, kw_only=True):
@@ -209,6 +209,6 @@ def reading(rules: Rules) -> Iterator[None]:
         _READING.reset(token)
 
 
-def normaliser_of_question() -> Normaliser:
+def normaliser_of_question() -> Reads:
     """What reads names in the question that is being asked; see :func:`reading`."""
     return _READING.get().normaliser

@@ -23,7 +23,8 @@ from gateway.marking import Marker
 from gateway.metrics import Metrics
 from gateway.rules import Rules, normaliser_of_question
 from gateway.settings import NodeSettings, Settings
-from mapping import Normaliser
+from gateway.sites import Sites
+from mapping.sites import Reads
 from security.digests import HashName
 from security.identity import Identifier
 from security.note import hash_of
@@ -35,6 +36,7 @@ class Gateway(Struct, kw_only=True):
 
     settings: Settings
     catalogues: Catalogues
+    sites: Sites
     origin: str
     hash_name: HashName
     store: Store
@@ -50,8 +52,8 @@ class Gateway(Struct, kw_only=True):
 
     @property
     def rules(self) -> Rules:
-        """What is in force now; whoever works with it for longer takes it once."""
-        return self.catalogues.rules
+        """What is in force now, with what sites confirmed; whoever works with it for longer takes it once."""
+        return self.sites.applied(self.catalogues.rules)
 
     def pseudonym(self, person: Identifier) -> str:
         """What stands for a person in this gateway's own records."""
@@ -108,6 +110,9 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         catalogues = Catalogues(settings, store, keys, log, metrics)
         await catalogues.open(sequencer)
         stack.push_async_callback(catalogues.aclose)
+        sites = Sites(settings, store, keys, log)
+        await sites.poll()
+        stack.push_async_callback(sites.aclose)
         trust = TrustKeeper(keys, settings.owner, settings.pins, log)
         stack.push_async_callback(trust.aclose)
         cache = open_cache(settings, log, metrics)
@@ -118,6 +123,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         gateway = Gateway(
             settings=settings,
             catalogues=catalogues,
+            sites=sites,
             origin=origin,
             hash_name=hash_name,
             store=store,
@@ -141,6 +147,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         )
         trust.start()
         catalogues.start()
+        sites.start()
         head = await store.head()
         metrics.log_size.set(head.size)
         log(
@@ -192,7 +199,7 @@ async def ping_nodes(settings: Settings) -> list[Report]:
     return reports
 
 
-def build_nodes(settings: Sequence[NodeSettings], normaliser: Callable[[], Normaliser]) -> list[Node]:
+def build_nodes(settings: Sequence[NodeSettings], normaliser: Callable[[], Reads]) -> list[Node]:
     """The adapters of the configured nodes; archives find their patients through their FHIR node."""
     fhir = {
         node.id: FhirNode(

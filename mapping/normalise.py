@@ -25,7 +25,7 @@ from mapping import specimens
 from mapping.imaging import Imaging
 from mapping.laboratory import Laboratory
 from mapping.reading import REASONS, LocalName, Read
-from mapping.tables import tables
+from mapping.tables import Tables, tables
 from mapping.text import LONGEST, Text, canonical, folded, places
 
 __all__ = ["REASONS", "LocalName", "Named", "Normaliser"]
@@ -39,7 +39,8 @@ class Named(Struct, frozen=True, kw_only=True):
     examinations. ``reason`` is empty where there is one item, else a code of :data:`REASONS`. ``spans`` are
     ``(start, end, slot)`` over the name as written. ``residue`` is what nobody could explain,
     ``candidates`` are the readings that compete, and ``differs`` is the slot in which they differ.
-    ``tables`` names the versions of catalogue and tables.
+    ``tables`` names the versions of catalogue and tables. ``confirmed`` is the id of the site's own mapping,
+    where that one counted.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Named(Struct, frozen=True, kw_only=True):
     residue: str = ""
     candidates: tuple[str, ...] = ()
     differs: str = ""
+    confirmed: str = ""
 
 
 _DIFFERS = {
@@ -78,7 +80,7 @@ _BARE = frozenset(
 """Analytes whose name means other items in blood, urine, stool and smear, whoever confirmed it for one."""
 
 _STRIP = re.compile(
-    r"(?:GLU|WBC|RBC|ALB|TP|PRO|BIL|KET|UA|LEU|NIT|BLD|SG|URO|ERY)(?:测定|检测|检查|计数|值)?"
+    r"(?:GLU|WBC|RBC|ALB|TP|PRO|BIL|KET|UA|LEU|NIT|BLD|SG|URO|ERY)(?:测定|检测|检查|值)?"
 )
 """Abbreviations that a urine strip prints as well: an alias of a serum item only beside its specimen."""
 
@@ -86,8 +88,8 @@ _STRIP = re.compile(
 class Normaliser:
     """Compiled from one catalogue version; read-only, so it can be shared and swapped."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        held = tables()
+    def __init__(self, catalogue: Catalogue, held: Tables | None = None) -> None:
+        held = held or tables()
         self._version = f"{catalogue.version};{held.version}"
         self._items = dict(catalogue.items)
         self._concepts: dict[str, list[str]] = defaultdict(list)

@@ -63,7 +63,8 @@ class LocalName(Struct, frozen=True, kw_only=True):
     ``context`` is free text such as ``panel=尿常规;dept=检验科``. ``contrast`` is yes or no. The codes are
     evidence: ``wst886`` and ``loinc`` for the laboratory; ``dicom_body_part`` (0018,0015),
     ``dicom_protocol`` (0018,1030), ``dicom_region`` (the meaning in 0008,2218) and ``dicom_laterality``
-    (0020,0060 or 0020,0062) for images.
+    (0020,0060 or 0020,0062) for images. ``site`` is the institution whose name and ``code`` it is; both say
+    nothing by themselves, and are for what the site confirmed (:mod:`mapping.sites`).
     """
 
     name: str
@@ -84,6 +85,8 @@ class LocalName(Struct, frozen=True, kw_only=True):
     dicom_protocol: str = ""
     dicom_region: str = ""
     dicom_laterality: str = ""
+    site: str = ""
+    code: str = ""
 
 
 class Token(Struct, frozen=True):
@@ -121,7 +124,7 @@ class Silent(Exception):
 
 
 _NUMBER = re.compile(
-    r"[≥≤<>]?\d+(?:\.\d+)?T(?![A-Z0-9])|\d+(?:排|层|列|源)(?:螺旋)?|[≥≤<>]?\d+(?:-\d+)?(?:周)?岁(?:以上|以下|及以上|及以下)?"
+    r"[≥≤<>]?\d+(?:\.\d+)?(?:T(?![A-Z0-9])|特斯拉)|[≥≤<>]?\d+(?:排|层|列|源)(?:螺旋)?|[≥≤<>]?\d+(?:-\d+)?(?:周)?岁(?:以上|以下|及以上|及以下)?"
     r"|[CTLS]\d{1,2}(?:[-/~][CTLS]?\d{1,2})+(?:[、,/+][CTLS]\d{1,2}[-/][CTLS]?\d{1,2})*"
     r"|[¥￥]?\d+(?:\.\d+)?元(?:/?次)?|\d+期|\d+个?(?:部位|体位)|(?:含)?\d+个?(?:椎间盘|间盘|盘)"
 )

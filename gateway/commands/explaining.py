@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.explaining import ExplainAnswer, Judged
+    from recognition import Result
     from recognition.explain import StepTrace, Trace
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_VERDICTS = {
+VERDICTS = {
     "recognised": "✓ 可互认 recognised",
     "view_only": "○ 仅供调阅 view only",
     "not_recognised": "✗ 不予互认 not recognised",
@@ -122,8 +123,8 @@ def print_explanation(out: Console, answer: ExplainAnswer) -> None:
     for advice in explanation.decision.advice:
         served, left = (_names(codes, answer) for codes in (advice.served, advice.to_order))
         out.print(f"  {advice.planned}: 可互认 recognised {served}；须开 to order {left}", markup=False)
-    for trace in explanation.traces:
-        _print_trace(out, trace, answer)
+    for trace, verdict in zip(explanation.traces, explanation.decision.verdicts, strict=True):
+        _print_trace(out, trace, verdict.result, answer)
     for ranking in explanation.rankings:
         if len(ranking.standings) > 1:
             out.print(f"\n{_name(ranking.item, answer)}: 先后 ranking", markup=False)
@@ -135,17 +136,15 @@ def print_explanation(out: Console, answer: ExplainAnswer) -> None:
     _print_stored(out, answer)
 
 
-def _print_trace(out: Console, trace: Trace, answer: ExplainAnswer) -> None:
+def _print_trace(out: Console, trace: Trace, result: Result, answer: ExplainAnswer) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    results = {verdict.result.id: verdict.result for verdict in answer.explanation.decision.verdicts}
-    result = results[trace.result]
     issuer = answer.names.get(result.institution, result.institution)
     aim = f" → {_name(trace.aim, answer)}" if trace.aim else ""
     out.print(
-        f"\n{_VERDICTS[trace.verdict]}  {issuer} {result.local_name}{aim}  [{trace.result}]", markup=False
+        f"\n{VERDICTS[trace.verdict]}  {issuer} {result.local_name}{aim}  [{trace.result}]", markup=False
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("步骤 step", no_wrap=True)
@@ -210,7 +209,7 @@ def _judged(one: Judged | None) -> str:
     if one is None:
         return "– 不涉及 no verdict"
     until = f" 至 until {_when(one.expires)}" if one.expires else ""
-    return f"{_VERDICTS[one.verdict]} {','.join(one.rules)}{until}"
+    return f"{VERDICTS[one.verdict]} {','.join(one.rules)}{until}"
 
 
 def _names(codes: tuple[str, ...], answer: ExplainAnswer) -> str:

@@ -6,19 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.commands.explaining import WIDE
+from gateway.commands.explaining import VERDICTS, WIDE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gateway.impact import Impact, Outcome, Progress
+    from gateway.impact import Impact, Progress
 
-_WORDS: dict[Outcome, str] = {
-    "recognised": "✓ 可互认 recognised",
-    "view_only": "○ 仅供调阅 view only",
-    "not_recognised": "✗ 不予互认 not recognised",
-    "": "– 不涉及 no verdict",
-}
+_WORDS = {**VERDICTS, "": "– 不涉及 no verdict"}
 
 
 @contextmanager

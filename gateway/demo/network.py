@@ -262,6 +262,13 @@ def _toml(
         digest = hashlib.sha256(gateway.tokens[institution].encode()).hexdigest()
         client: dict[str, object] = {"id": f"his-{institution.lower()}", "institution": institution}
         tables.append(("clients", {**client, "roles": ["his"], "token_sha256": digest}))
+    for steward in ("steward-1", "steward-2"):  # two persons, for names that take two
+        token = secrets.token_urlsafe(24)
+        token_file = home / f"{steward}-token"
+        token_file.write_text(token)
+        token_file.chmod(0o600)
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        tables.append(("clients", {"id": steward, "roles": ["steward"], "token_sha256": digest}))
     for other in others:
         token_file = home / f"token-{other.owner}"
         token_file.write_text(peer_tokens[gateway.owner, other.owner])

@@ -20,6 +20,8 @@ from gateway.model import CheckRequest, PersonIn, PlannedIn
 from security.errors import IdentityRefused
 from security.identity import HEALTH_CARD_SYSTEM, PASSPORT_SYSTEM, RESIDENT_SYSTEM, identifier_in
 
+LOCAL_CODES = "urn:lianren:local:"
+"""System of a hospital's own codes; the institution follows."""
 _KNOWN = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
 _SYSTEMS = (RESIDENT_SYSTEM, HEALTH_CARD_SYSTEM)
 _REFERENCE = re.compile(r"(?:^|/)Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
@@ -162,4 +164,5 @@ def _planned(order: Mapping[str, Any], field: str) -> PlannedIn:
     ]
     kind = next((_KINDS[c] for c in categories if c in _KINDS), "")
     specimen = next((s.get("display", "") for s in order.get("specimen") or []), "")
-    return PlannedIn(name=name, kind=kind, specimen=specimen)  # type: ignore[arg-type]
+    own = next((c.get("code", "") for c in codings if (c.get("system") or "").startswith(LOCAL_CODES)), "")
+    return PlannedIn(name=name, kind=kind, specimen=specimen, code=own)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
 from adapters.sequencer import Receipt, Sequencer
-from adapters.store import Committed, Document, Store
+from adapters.store import Committed, Document, Store, Tally
 from security.errors import LedgerRefused, UnsupportedAlgorithm
 from security.keys import KeyPair, Signer
 from security.ledger import Sealed, seal
@@ -44,12 +44,14 @@ class FaultyStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def commit(self, entries: Sequence[Sealed], documents: Sequence[Document]) -> Committed:
+    async def commit(
+        self, entries: Sequence[Sealed], documents: Sequence[Document], tallies: Sequence[Tally]
+    ) -> Committed:
         self.batches.append(len(entries))
         self.begun.set()
         await self.gate.wait()
         self._fail("commit", "before")
-        committed = await self._store.commit(entries, documents)
+        committed = await self._store.commit(entries, documents, tallies)
         self._fail("commit", "after")
         return committed
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
 from adapters.schema import MIGRATIONS, SQLITE, pack_frontier, pending, unpack_frontier
-from adapters.store import Document, Secret, Store
+from adapters.store import Document, Secret, Store, Tally
 from security.errors import LedgerRefused
 from security.ledger import Sealed
 from security.tree import Frontier, inclusion_proof, leaf_hash, root_of, verify_inclusion
@@ -283,3 +283,54 @@ def test_a_frontier_is_read_as_it_was_written(size: int) -> None:
 def test_a_damaged_frontier_is_refused() -> None:
     with pytest.raises(StoreError, match="damaged"):
         unpack_frontier(3, bytes(32))
+
+
+def tally(id_: str = "T-1", body: bytes = b"{}", after: int = 0, count: int = 1) -> Tally:
+    at = AT + timedelta(seconds=after)
+    return Tally(kind="review", id=id_, body=body, first=at, last=at, count=count)
+
+
+async def test_a_tally_adds_up_and_keeps_its_newest_body(store_open: Store) -> None:
+    await store_open.commit([], [], [tally()])
+    await store_open.commit([], [], [tally(body=b"new", after=5, count=2)])
+    found = await store_open.tally("review", "T-1")
+    assert found == Tally(
+        kind="review", id="T-1", body=b"new", first=AT, last=AT + timedelta(seconds=5), count=3
+    )
+
+
+async def test_a_tally_may_stand_twice_in_one_commit(store_open: Store) -> None:
+    await store_open.commit([], [], [tally(), tally("T-2"), tally(after=1)])
+    assert [(one.id, one.count) for one in await store_open.tallies("review")] == [("T-1", 2), ("T-2", 1)]
+
+
+async def test_tallies_are_paged_by_their_ids(store_open: Store) -> None:
+    await store_open.commit([], [], [tally(f"T-{number}") for number in range(5)])
+    assert [one.id for one in await store_open.tallies("review", "T-1", 2)] == ["T-2", "T-3"]
+    assert await store_open.tallies("other") == []
+
+
+async def test_a_commit_that_is_refused_counts_nothing(store_open: Store) -> None:
+    await store_open.commit([], [doc("D-1")], [tally()])
+    with pytest.raises(KeyTaken):
+        await store_open.commit([], [doc("D-1")], [tally()])
+    (found,) = await store_open.tallies("review")
+    assert found.count == 1
+
+
+async def test_many_commits_at_once_lose_no_count(store_open: Store) -> None:
+    await asyncio.gather(*(store_open.commit([], [], [tally(f"T-{n % 3}")]) for n in range(30)))
+    assert [one.count for one in await store_open.tallies("review")] == [10, 10, 10]
+
+
+async def test_a_forgotten_tally_is_gone(store_open: Store) -> None:
+    await store_open.commit([], [], [tally(), tally("T-2")])
+    assert await store_open.forget("review", "T-1")
+    assert not await store_open.forget("review", "T-1")
+    assert await store_open.tally("review", "T-1") is None
+    assert [one.id for one in await store_open.tallies("review")] == ["T-2"]
+
+
+def test_a_tally_without_a_time_zone_is_refused() -> None:
+    with pytest.raises(StoreError):
+        Tally(kind="review", id="T-1", body=b"", first=AT, last=AT.replace(tzinfo=None))

@@ -16,6 +16,16 @@ from gateway.explaining import ExplainAnswer
 from gateway.faces.catalogues import CataloguesOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
 from gateway.statistics import Statistics
+from gateway.stewarding import (
+    EntryOut,
+    ErasedOut,
+    MappingOut,
+    MappingsOut,
+    ProposalsOut,
+    QueueOut,
+    RevocationOut,
+)
+from tests.contract.names import names_told
 from tests.gateway.live import PATIENT, Live
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "openapi"
@@ -24,6 +34,7 @@ EXAMPLES = {
     file.stem: json.loads(file.read_bytes()) for file in sorted((PUBLISHED / "examples").glob("*.json"))
 }
 CHECK_ID = EXAMPLES["check"]["response"]["id"]
+MAPPING_ID = EXAMPLES["mapping-revoked"]["response"]["mapping"]["id"]
 OPERATIONS = [
     (f"{method.upper()} {path}", operation)
     for path, operations in DESCRIPTION["paths"].items()
@@ -36,6 +47,14 @@ TYPES: dict[str, type] = {
     "POST /api/v1/checks/{check_id}/outcomes": OutcomeOut,
     "POST /api/v1/explain": ExplainAnswer,
     "POST /api/v1/results": PeerAnswer,
+    "GET /api/v1/review": QueueOut,
+    "GET /api/v1/review/{review_id}": EntryOut,
+    "DELETE /api/v1/review/{review_id}": ErasedOut,
+    "POST /api/v1/review/{review_id}/confirmations": MappingOut,
+    "GET /api/v1/review/proposals": ProposalsOut,
+    "GET /api/v1/mappings": MappingsOut,
+    "GET /api/v1/mappings/{mapping_id}/decisions": RevocationOut,
+    "POST /api/v1/mappings/{mapping_id}/revocations": RevocationOut,
     "GET /api/v1/statistics": Statistics,
     "GET /api/v1/catalogues": CataloguesOut,
 }
@@ -56,16 +75,22 @@ def shape(value: Any) -> Any:
             return "text"
 
 
+Ids = dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def check_id(gateway: Live) -> str:
-    """The id that the example's check has in this gateway."""
+def ids(gateway: Live) -> Ids:
+    """The ids that the examples name, and those that the same things have in this gateway."""
     answer = gateway.client().post("/api/v1/checks", json=EXAMPLES["check"]["request"])
-    return str(answer.json()["id"])
+    return {CHECK_ID: str(answer.json()["id"]), MAPPING_ID: names_told(gateway)}
 
 
-def sent(gateway: Live, example: dict[str, Any], check_id: str) -> httpx.Response:
+def sent(gateway: Live, example: dict[str, Any], ids: Ids) -> httpx.Response:
     """What the gateway answers to an example's request."""
-    example = json.loads(json.dumps(example).replace(CHECK_ID, check_id))
+    told = json.dumps(example)
+    for shown, here in ids.items():
+        told = told.replace(shown, here)
+    example = json.loads(told)
     method, path = example["operation"].split()
     request = example.get("request")
     if request and "at" in request:  # another gateway's question is answered while it is new
@@ -122,19 +147,19 @@ def test_an_operation_has_an_example_that_succeeds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_answered_as_it_says(gateway: Live, check_id: str, name: str) -> None:
+def test_an_example_is_answered_as_it_says(gateway: Live, ids: Ids, name: str) -> None:
     example = EXAMPLES[name]
-    answer = sent(gateway, example, check_id)
+    answer = sent(gateway, example, ids)
     assert answer.status_code == example["status"]
     assert shape(answer.json()) == shape(example["response"])
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_answer_has_the_media_type_and_status_that_are_described(
-    gateway: Live, check_id: str, name: str
+    gateway: Live, ids: Ids, name: str
 ) -> None:
     example = EXAMPLES[name]
-    answer = sent(gateway, example, check_id)
+    answer = sent(gateway, example, ids)
     described = dict(OPERATIONS)[example["operation"]]["responses"][str(answer.status_code)]["content"]
     assert list(described) == [answer.headers["content-type"].partition(";")[0]]
 
@@ -148,7 +173,7 @@ def test_an_example_is_of_the_type_that_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ledger/checkpoint", "/ledger/tile/entries/000.p/1", "/metrics"])
-def test_what_is_no_json_is_described_as_what_it_is(gateway: Live, check_id: str, path: str) -> None:
+def test_what_is_no_json_is_described_as_what_it_is(gateway: Live, ids: Ids, path: str) -> None:
     answer = gateway.client("").get(path)
     name = "GET /ledger/tile/{path}" if "tile" in path else f"GET {path}"
     described = dict(OPERATIONS)[name]["responses"]["200"]["content"]

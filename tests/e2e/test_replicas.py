@@ -14,6 +14,7 @@ import pytest
 from gateway.demo.peers import Peer, postgres, redis
 from tests.gateway.live import NODE, OWN, Live, ask, body, gateway_with, source_of, started
 from tests.gateway.publishing import SECONDS, config_of, edition, published, soon, states, until, version_of
+from tests.gateway.test_review import confirm, met, new_name, planned, queue, revoke
 from tests.peers import needed
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,33 @@ def test_both_replicas_change_over_in_the_same_moment(
         assert {new for _, new in seen} == {False, True}
         assert [at for at, new in seen if new != (at >= cut)] == []
     assert version_of(clients[0]) == version_of(clients[1])
+
+
+def test_two_persons_at_two_replicas_confirm_a_name_for_both_and_take_it_back(
+    both: tuple[Live, Live],
+) -> None:
+    one, other = both
+    name = new_name()
+    review = met(one.client(), name)
+    assert met(other.client(), name) == review
+    assert confirm(one.client("steward"), review).state == "waiting"
+    mapping = confirm(other.client("second"), review)
+    assert mapping.state == "in_force"
+    until(lambda: ask(one.client(), planned(name)).unnamed == (), 4)
+    check = ask(other.client(), planned(name)).id
+    decisions = revoke(one.client("steward"), mapping.id).decisions
+    assert check in {decision.check for decision in decisions}
+    until(lambda: ask(other.client(), planned(name)).unnamed != (), 4)
+    (row,) = [n for g in queue(other.client("steward")).groups for n in g.names if n.id == review]
+    assert row.count >= 3
+
+
+def test_the_two_persons_may_confirm_at_both_replicas_in_one_moment(both: tuple[Live, Live]) -> None:
+    review = met(both[0].client(), new_name())
+    stewards = both[0].client("steward"), both[1].client("second")
+    with ThreadPoolExecutor(2) as pool:
+        states = list(pool.map(lambda steward: confirm(steward, review).state, stewards))
+    assert sorted(states) == ["in_force", "waiting"]
 
 
 def test_without_its_database_a_gateway_is_not_ready_and_answers_nothing(

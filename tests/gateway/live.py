@@ -54,10 +54,13 @@ STRANGER = "99000019900101001" + check_digit("99000019900101001")
 CLIENTS: dict[str, dict[str, Any]] = {
     "his": {"institution": OWN, "roles": ["his"]},
     "other": {"institution": OTHER, "roles": ["his"]},
+    "third": {"institution": "EX-HB-01", "roles": ["his"]},
     "nobody": {"roles": ["his"]},
     "auditor": {"roles": ["auditor"]},
     "reader": {"institution": OWN, "roles": ["auditor"]},
     "steward": {"roles": ["steward"]},
+    "second": {"roles": ["steward"]},
+    "own-steward": {"institution": OWN, "roles": ["steward"]},
     "peer": {"roles": ["peer"]},
 }
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from adapters.store import Document
-from catalog import BUNDLED, CatalogueError
+from catalog import BUNDLED, CatalogueError, read_folder
 from gateway.catalogues import Catalogues
 from gateway.keyring import open_keys
 from gateway.log import Log
@@ -326,6 +326,25 @@ def test_an_edition_without_its_entry_in_the_ledger_is_refused(own: Live) -> Non
     insert(own.store, msgspec.structs.replace(chain[0], body=body_))
     catalogues = look(own.settings)
     assert "entry: its entry is not in the ledger" in catalogues.refused[chain[0].key]
+
+
+def test_an_edition_cannot_replace_another_before_it_was_published(own: Live, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    published(edition(tmp_path, "1", now - 60 * SECONDS), config_of(own, tmp_path))
+    own.stop()
+    late = read_folder(edition(tmp_path, "2", now - 30 * SECONDS))
+
+    async def publish() -> Catalogues:
+        async with open_catalogues(own.settings) as (catalogues, sequencer):
+            await sequencer.start()
+            prepared = catalogues.prepare(late, now, now - 60 * SECONDS)
+            await catalogues.publish(prepared, sequencer, now)
+            await sequencer.close()
+            return catalogues
+
+    catalogues = asyncio.run(publish())
+    assert "effective_from: lies before it was published" in catalogues.refused["ex-lab@2"]
+    assert "ex-lab@1" in catalogues.rules.catalogue.version
 
 
 def test_what_is_refused_is_told_and_counted(attacked: Live) -> None:

@@ -139,6 +139,14 @@ def test_a_version_that_was_never_published_is_refused_with_those_that_were(
     assert answer.catalogue.version in response.json()["detail"]
 
 
+def test_editions_that_are_no_catalogue_together_are_the_callers_fault(
+    his: httpx.Client, answer: CheckAnswer
+) -> None:
+    version = answer.catalogue.version
+    label = f"cy-lab@{version}+lab8-lab@{version}"
+    assert refused(his, {"id": answer.id, "catalogue": label}) == (422, "catalogue")
+
+
 def test_results_are_not_taken_beside_a_stored_decision(his: httpx.Client, answer: CheckAnswer) -> None:
     assert refused(his, {"id": answer.id, "results": [RESULT]}) == (422, "results")
 

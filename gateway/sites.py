@@ -1,0 +1,166 @@
+"""The table of confirmed names of a running gateway: how it stands in the store, and how replicas follow it.
+
+Every step that a steward takes (a confirmation, the second one, a revocation) is a signed statement, the
+payload of a ledger entry and a document; the entry of type ``catalogue`` has the scheme ``names/<step>``,
+because a confirmed name is a published rule like those of an edition, and binds to the step before it about
+the same name. Steps form a chain as editions do: ids are 00000001, 00000002, …, so whoever adds one has seen
+all the others, and two stewards at two replicas cannot both be the first of the two persons.
+
+The gateway looks for new steps every ``catalogue_poll_s`` seconds and swaps the table as a whole. Whoever
+reads takes it once (:meth:`Sites.applied`): a check that runs finishes under what it began with. A step whose
+signature does not hold, or whose entry is not in the ledger, is refused with a log event and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from adapters import StoreError
+from adapters.store import Document, Store
+from gateway.publishing import PURPOSE
+from gateway.rules import Rules
+from gateway.settings import Settings
+from mapping.sites import SiteNormaliser, SiteTable, Step
+from security.digests import HashName
+from security.errors import TrustError
+from security.keys import from_base64url, to_base64url, verifier
+from security.keystore import KeyStore
+from security.ledger import Sealed, seal
+
+KIND = "mapping"
+_DOMAIN = b"lianren site mapping v1\n"  # a signature made here means nothing anywhere else
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_PAGE = 500
+
+
+class _Kept(Struct, frozen=True):
+    """The document: the step as it was signed, by which key, and its ledger entry."""
+
+    statement: str
+    kid: str
+    signature: str
+    entry: str
+
+
+class Sites:
+    """The confirmed names of all sites.
+
+    Args:
+        settings: whose keys count, and how often to look.
+        store: an open store.
+        keys: those of purpose ``catalogue`` sign.
+        log: told what is refused.
+    """
+
+    def __init__(self, settings: Settings, store: Store, keys: KeyStore, log: Callable[..., None]) -> None:
+        self._settings = settings
+        self._store = store
+        self._keys = keys
+        self._log = log
+        self._last = ""
+        self._entries: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._applied: tuple[Rules, SiteTable, Rules] | None = None
+        self.table = SiteTable()
+
+    def applied(self, rules: Rules) -> Rules:
+        """The same rules, reading names by what their sites have confirmed by now."""
+        table = self.table
+        if not table.active:
+            return rules
+        if self._applied is None or self._applied[0] is not rules or self._applied[1] is not table:
+            normaliser = SiteNormaliser(rules.normaliser, rules.catalogue, table)
+            self._applied = rules, table, replace(rules, normaliser=normaliser)
+        return self._applied[2]
+
+    @property
+    def following(self) -> str:
+        """The id that the next step has to have."""
+        return f"{int(self._last or 0) + 1:08d}"
+
+    def entry_of(self, step: str) -> str:
+        """The ledger entry of a step, or empty."""
+        return self._entries.get(step, "")
+
+    def kept(self, step: Step, *, binds: str, item: str, hash_name: HashName) -> tuple[Sealed, Document]:
+        """The ledger entry and the document of a new step.
+
+        Raises:
+            KeyStoreError: there is no key that signs it.
+        """
+        statement = _ENCODER.encode(step)
+        sealed = seal(
+            "catalogue",
+            statement,
+            time=step.at,
+            from_=step.by,
+            to=self._settings.owner,
+            scheme=f"names/{step.id}",
+            item=item,
+            binds=binds,
+            hash_name=hash_name,
+        )
+        signer = self._keys.signer(PURPOSE, "Ed25519", step.at)
+        signature = to_base64url(signer.sign(_DOMAIN + statement))
+        kept = _Kept(statement.decode(), signer.kid, signature, sealed.entry_id)
+        return sealed, Document(kind=KIND, id=step.id, body=msgspec.json.encode(kept), at=step.at)
+
+    async def poll(self) -> None:
+        """Take the steps that were taken since the last time.
+
+        Raises:
+            StoreUnavailable: they cannot be read.
+            KeyStoreError: the own keys cannot be read.
+        """
+        async with self._lock:
+            while page := await self._store.documents(KIND, self._last, _PAGE):
+                steps = []
+                for step, entry in await asyncio.to_thread(self._verified, page):
+                    if await self._store.index_of(entry) is None:
+                        self._log("mapping_refused", step=step.id, detail="its entry is not in the ledger")
+                        continue
+                    self._entries[step.id] = entry
+                    steps.append(step)
+                self.table = self.table.after(steps)
+                self._last = page[-1].id
+
+    def start(self) -> None:
+        """Begin to look for new steps."""
+        self._task = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.catalogue_poll_s)
+            with suppress(StoreError, TrustError):  # to be tried again
+                await self.poll()
+
+    def _verified(self, page: Sequence[Document]) -> list[tuple[Step, str]]:
+        """The steps whose signatures hold, with their ledger entries; runs in a thread."""
+        keys = {key.kid: key for key in self._keys.list() if key.owner == self._settings.owner}
+        found = []
+        for document in page:
+            try:
+                kept = msgspec.json.decode(document.body, type=_Kept)
+                step = msgspec.json.decode(kept.statement, type=Step)
+                if step.id != document.id or (key := keys.get(kept.kid)) is None:
+                    raise ValueError("it has another id, or no key of this gateway")
+                key.check(step.at, PURPOSE)
+                verifier(key).verify(_DOMAIN + kept.statement.encode(), from_base64url(kept.signature))
+            except (msgspec.MsgspecError, UnicodeError, TrustError, ValueError) as wrong:
+                self._log("mapping_refused", step=document.id, detail=type(wrong).__name__)
+            else:
+                found.append((step, kept.entry))
+        return found
