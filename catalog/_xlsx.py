@@ -23,7 +23,7 @@ from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
 from xml.sax.xmlreader import AttributesImpl
 
-import defusedxml.sax  # type: ignore[import-untyped]
+import defusedxml.sax
 from defusedxml import DefusedXmlException
 
 from catalog._grids import (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import defusedxml.ElementTree  # type: ignore[import-untyped]
+import defusedxml.ElementTree
 import openpyxl
 import pytest
 from hypothesis import given, settings
