@@ -24,7 +24,7 @@ from msgspec import Struct
 from adapters import KeyTaken, Question, elapsed_ms
 from adapters.fhir_time import in_range
 from adapters.store import Document
-from catalog import Catalogue, Kind
+from catalog import Kind
 from gateway.answers import answer_of
 from gateway.cases import case_document
 from gateway.clients import Client
@@ -32,12 +32,11 @@ from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
 from gateway.ids import new_id
-from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn, Unnamed
+from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn
+from gateway.naming import name_planned
 from gateway.review import Listening
-from gateway.rules import Rules
 from gateway.wiring import Gateway
-from mapping import LocalName
-from recognition import Check, Context, Decision, Planned, decide, digest
+from recognition import Check, Context, Decision, decide, digest
 from security.errors import IdentityRefused
 from security.identity import IDENTIFIER_TYPES, Identifier, identifier
 
@@ -45,29 +44,6 @@ SKEW = timedelta(minutes=5)
 OLDEST = timedelta(days=7)
 RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
-
-UNNAMED: dict[str, tuple[str, str]] = {
-    "unknown": ("目录中没有此名称，请核对或改选项目", "no item has this name; check it or send a code"),
-    "ambiguous": ("此名称可指不同项目，请改选项目", "the name may mean different items; send a code"),
-    "scale_unsaid": ("此名称须注明定量或定性", "the name needs to say whether it is quantitative"),
-    "specimen_unsaid": ("此名称须同时注明标本", "the name needs its specimen beside it"),
-    "no_modality": ("此名称须同时注明检查类型", "the name needs its modality beside it"),
-    "conflict": ("名称与随附的检查类型、标本或标识不一致", "the name contradicts what is beside it"),
-    "lost_character": ("名称中有丢失的字符，请检查字符集", "a character of the name was lost on the way"),
-    "part_unsaid": ("此名称没有写明检查部位", "the name says no body part"),
-    "part_undivided": ("此名称的部位须写明到具体部位", "the part has to be a single one, such as the knee"),
-    "several_regions": ("一次扫描多个部位，请改选项目", "one scan of several regions; send a code"),
-    "side_unsaid": ("此名称须注明左、右或双侧", "the name needs its side"),
-    "method_unsaid": ("此名称须注明平扫或增强", "the name needs its method: plain or contrast"),
-    "view_unsaid": ("此名称须注明体位", "the name needs its view"),
-    "share_unsaid": ("此名称须注明计数或百分比", "the name needs to say number or share"),
-    "time_unsaid": ("此名称须注明采样时间", "the name needs its sampling time"),
-    "out_of_scope": ("此名称不是互认范围内的检查检验", "the name is of another kind of service"),
-    "panel": ("此组合的成员因医院而异，请发送各项目", "the panel's members are the site's; send its items"),
-    "several": ("此名称包含多个项目，请分别发送", "the name holds several items; send each"),
-    "not_listed": ("目录中没有此项目", "the catalogue in force has no item for it"),
-    "empty": ("没有填写名称", "there is no name"),
-}  # fmt: skip
 
 
 class KeptCheck(Struct, frozen=True):
@@ -169,7 +145,7 @@ class Checks:
         asked_at = moment(request.asked_at or now, now, "asked_at")
         refuse_odd_events(request.context, now, "context")
         # 2
-        planned, places, unnamed = _name(request, client.institution, rules, names)
+        planned, places, unnamed = name_planned(request, client.institution, rules, names)
         check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
         check_id = new_id(now)
         evidence = Evidence.of(gateway, client.id, now)
@@ -288,55 +264,6 @@ def refuse_odd_events(context: Context, now: datetime, place: str) -> None:
                 "is no time before the question; an operation ahead is pre_operation",
                 field=f"{place}.events[{number}].at",
             )
-
-
-def _name(
-    request: CheckRequest, site: str, rules: Rules, names: Listening
-) -> tuple[tuple[Planned, ...], tuple[int, ...], tuple[Unnamed, ...]]:
-    """Step 2: by item or panel code, else by the hospital's own name; an unknown code is a wrong request.
-
-    The numbers are the places that the planned ones have in the request.
-    """
-    planned: list[Planned] = []
-    places: list[int] = []
-    unnamed: list[Unnamed] = []
-    for number, wanted in enumerate(request.planned):
-        if bool(wanted.name) == bool(wanted.item):
-            raise BadRequest("needs either a name or an item code", field=f"planned[{number}]")
-        places.append(number)
-        if code := wanted.item or rules.normaliser.panel(wanted.name):
-            planned.append(planned_by(code, rules.catalogue, f"planned[{number}].item"))
-            continue
-        named, review = names.heard(
-            LocalName(
-                name=wanted.name,
-                kind=wanted.kind,
-                modality=wanted.modality,
-                specimen=wanted.specimen,
-                site=site,
-                code=wanted.code,
-            )
-        )
-        if named.items:
-            planned.append(Planned(wanted.name, named.items))
-        else:
-            places.pop()
-            zh, en = UNNAMED[named.reason]
-            unnamed.append(Unnamed(number, wanted.name, named.reason, review, zh, en))
-    return tuple(planned), tuple(places), tuple(unnamed)
-
-
-def planned_by(code: str, catalogue: Catalogue, field: str) -> Planned:
-    """What is planned by the code of an item or panel.
-
-    Raises:
-        BadRequest: this version has neither.
-    """
-    if panel := catalogue.panels.get(code):
-        return Planned(panel.name, panel.members, panel.code)
-    if item := catalogue.items.get(code):
-        return Planned(item.name, (item.code,))
-    raise BadRequest(f"is no item or panel of catalogue {catalogue.version}", field=field)
 
 
 def _summary(check_id: str, decision: Decision) -> dict[str, object]:

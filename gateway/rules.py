@@ -158,7 +158,7 @@ def plan(
     settings: Settings,
     compiler: Compiler,
 ) -> Plan:
-    """The stages from now on.
+    """The stages from now on. Old ones with a qualification that was changed or ended since are not asked.
 
     Raises:
         CatalogueError: editions that would be in force together do not go together.
@@ -172,10 +172,12 @@ def plan(
     for since, asked_for in zip(moments, overlapping, strict=True):
         rules = compiler(timeline.at(since), released)
         check_fit(settings, rules.catalogue)
-        former = []
+        held, former = set(rules.catalogue.qualifications), []
         for selection, until in asked_for:
             with suppress(CatalogueError):  # an old edition need not go together with another id's new one
-                former.append(replace(compiler(selection, released), until=until))
+                old = compiler(selection, released)
+                if held.issuperset(old.catalogue.qualifications):  # a suspension waits for no overlap
+                    former.append(replace(old, until=until))
         stages.append(Stage(since, rules, tuple(former)))
     return tuple(stages)
 

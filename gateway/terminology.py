@@ -15,8 +15,8 @@ import msgspec
 from catalog import canonical_name
 from catalog.fhir import BASE, CONCEPT_SYSTEM, ITEM_SYSTEM, Resource, in_force
 from gateway._code_systems import Coding, Judged, System, code_part, names_of, parameters, text_part
-from gateway.checks import UNNAMED
 from gateway.errors import NotFound
+from gateway.naming import UNNAMED
 from gateway.rules import Rules
 from mapping import LocalName
 

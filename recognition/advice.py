@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 from catalog import Catalogue
 from recognition.best import Judged, best
 from recognition.model import Advice, Planned
-from recognition.wanted import parts, planned_codes
+from recognition.wanted import planned_codes, with_parts
 
 
 def advise(planned: Planned, recognised: Mapping[str, Sequence[Judged]], catalogue: Catalogue) -> Advice:
@@ -36,7 +36,9 @@ def _split(
     """Put the code, or its parts, with what is served or with what is to be ordered."""
     if code in recognised:
         served.append(code)
-    elif (panel := catalogue.panels.get(code)) and any(part in recognised for part in parts(code, catalogue)):
+    elif (panel := catalogue.panels.get(code)) and any(
+        part in recognised for part in with_parts(code, catalogue)
+    ):
         for part in panel.members:
             _split(part, recognised, catalogue, served, to_order)
     else:

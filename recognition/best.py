@@ -1,6 +1,7 @@
 """Best prior: which of several results to show first, and why.
 
-The verdict comes first. Among equal verdicts, in this order:
+The verdict comes first, and among equal verdicts the order of the plan: a doctor reads a panel in its order.
+What serves for one planned item is ranked by, in this order:
 
 1. the later day of the examination, where the hospital is: a condition changes with time, so that the newest
    result is the least likely to have been overtaken (situation 1 of 国卫医发〔2022〕6号);
@@ -70,7 +71,7 @@ _EQUAL = ("各项相同，按标识排序", "no difference that matters, in the 
 def rank(judged: Judged) -> tuple[object, ...]:
     """The key by which verdicts are sorted, best first. The place of somebody else's result tells nothing."""
     result, place = judged.verdict.result, VERDICT_ORDER.index(judged.verdict.verdict)
-    key = merits(judged) if result.identity == "strong" else (_LAST,)
+    key = (judged.case.place, *merits(judged)) if result.identity == "strong" else (_LAST,)
     return place, key, result.node, result.id, judged.verdict.serves or ""
 
 

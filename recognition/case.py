@@ -17,7 +17,7 @@ from catalog.conditions import Value
 from recognition.compare import comparable, convert
 from recognition.model import Check, Converted, Reason, Result
 from recognition.versions import STANDING, Version, versions
-from recognition.wanted import Aim, Under, Wanted, records_of
+from recognition.wanted import Aim, Wanted, under
 from recognition.window import Limit, day_of, limit
 
 
@@ -43,7 +43,8 @@ class Question(Struct, frozen=True, kw_only=True):
 class Case(Struct, frozen=True, kw_only=True):
     """One result seen against the planned item it is nearest to.
 
-    ``aim`` is None where the result's name could not be put onto the catalogue. ``day`` is the day of the
+    ``aim`` is None where the result's name could not be put onto the catalogue, ``place`` where it stands in
+    the plan. ``day`` is the day of the
     examination where the hospital is. ``holding`` are those of the institution's qualification ``records``
     for the item that held on it, ``reaching`` those of them whose area holds the receiver. ``limits`` are the
     windows that apply, the list's first. ``sites`` is the number of body parts that this institution imaged
@@ -53,6 +54,7 @@ class Case(Struct, frozen=True, kw_only=True):
     question: Question
     result: Result
     aim: Aim | None
+    place: int
     item: Item | None
     exact: bool
     stand_in: StandIn | None
@@ -96,8 +98,8 @@ def cases(question: Question, results: Sequence[Result]) -> Iterator[Case]:
         UnknownEntry: a planned item is not in the catalogue.
     """
     catalogue = question.catalogue
-    under = Under(catalogue)
-    wanted = Wanted(question.check, under, question.region)
+    known = under(catalogue)
+    wanted = Wanted(question.check, known, question.region)
     sites = _sites(results)
     for result, version in zip(results, versions(results), strict=True):
         item = catalogue.items.get(result.reading.item or "")
@@ -112,7 +114,7 @@ def cases(question: Question, results: Sequence[Result]) -> Iterator[Case]:
         records: tuple[Qualification, ...] = ()
         alike, converted = True, None
         if item is not None:
-            records = records_of(under, result.institution, item.code)
+            records = known.records(result.institution, item.code)
             alike = comparable(result, item)
             converted = None if alike else convert(result, item, catalogue.conversions_of(item))
         holding = [record for record in records if record.holds(day)] if day else []
@@ -123,6 +125,7 @@ def cases(question: Question, results: Sequence[Result]) -> Iterator[Case]:
                 question=question,
                 result=result,
                 aim=aim,
+                place=wanted.place(aim),
                 item=item,
                 exact=exact,
                 stand_in=catalogue.stand_in(aim.item.code, item.code) if aim and item and not exact else None,

@@ -24,8 +24,12 @@ from recognition.model import Converted, Result
 _NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"
 _SIGN = r"(?:[<>]=?|[≤≥≦≧])?"
 _VALUE = re.compile(rf"\s*({_SIGN})\s*([+-]?{_NUMBER})\s*")
-# Bounds are unsigned: in "-3--1" nobody can tell a dash between two bounds from a sign.
-_RANGE = re.compile(rf"\s*[\[(]?\s*{_SIGN}\s*({_NUMBER})(?:\s*(?:--?|~|至|—|–|,)\s*({_NUMBER}))?\s*[\])]?\s*")
+# Bounds are unsigned: in "-3--1" nobody can tell a dash between two bounds from a sign. A comma separates
+# bounds in an interval alone: "<1,200" is no range from 1 to 200.
+_RANGE = re.compile(
+    rf"\s*([\[(])?\s*{_SIGN}\s*({_NUMBER})"
+    rf"(?:\s*(?:--?|~|至|—|–|(?(1),|(?!)))\s*({_NUMBER}))?\s*[\])]?\s*"
+)
 _PLAIN = {full: full - 0xFEE0 for full in range(0xFF01, 0xFF5F)}
 """Full-width signs and digits as plain ones; unlike NFKC it leaves 10⁹ alone."""
 _EXACT = Context(prec=200)
@@ -79,7 +83,7 @@ def _reference(written: str, conversion: Conversion) -> str:
     found = _RANGE.fullmatch(text)
     if found is None:
         return ""
-    for bound in (2, 1):  # from the end, so that the places before it stay right
+    for bound in (3, 2):  # from the end, so that the places before it stay right
         if found[bound] is not None:
             start, end = found.span(bound)
             text = text[:start] + _exact(text[start:end], conversion) + text[end:]

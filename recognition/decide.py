@@ -28,7 +28,9 @@ _NUMBERED = tuple(enumerate(STEPS, start=1))
 
 
 def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Decision:
-    """Judge every result that matters to what is planned (:func:`recognition.case.cases`), best first.
+    """Judge every result that matters to what is planned (:func:`recognition.case.cases`).
+
+    The order of the verdicts is that of :mod:`recognition.best`.
 
     Raises:
         UnknownEntry: the receiver or a planned item is not in the catalogue.
@@ -37,7 +39,7 @@ def decide(check: Check, results: Sequence[Result], catalogue: Catalogue) -> Dec
 
 
 def judge_all(check: Check, results: Sequence[Result], catalogue: Catalogue) -> list[Judged]:
-    """The verdicts with what they were given on, best first; raises as :func:`decide` does."""
+    """The verdicts with what they were given on, in their order; raises as :func:`decide` does."""
     if len({(result.node, result.id) for result in results}) < len(results):
         results = sorted(results, key=msgspec.json.encode)  # so that even these have one order
     judged = [Judged(judge(case), case) for case in cases(question_of(check, catalogue), results)]

@@ -189,7 +189,7 @@ def _counted(case: Case) -> tuple[Counted, ...]:
 
 def _rankings(ranked: Sequence[Judged]) -> list[Ranking]:
     rankings = []
-    for item, order in sorted(recognised(ranked).items()):
+    for item, order in recognised(ranked).items():
         words = [*(difference(one, following) for one, following in pairwise(order)), ("", "")]
         standings = (
             Standing(judged.verdict.result.id, judged.verdict.result.node, zh, en)

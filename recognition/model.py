@@ -195,7 +195,7 @@ class Advice(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """Verdicts of one check under one catalogue version, best first."""
+    """Verdicts of one check under one catalogue version, in the order of :mod:`recognition.best`."""
 
     catalogue: str
     verdicts: tuple[Verdict, ...]

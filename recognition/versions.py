@@ -58,11 +58,12 @@ class _Group:
     def __init__(self, members: list[Result]) -> None:
         self._first = min((r.reported for r in members if r.reported), default=None)
         self._best = max(_order(r) for r in members)
-        self._leading = [r for r in members if _order(r) == self._best]
-        self._undecided = len({_content(r) for r in self._leading}) > 1
+        leading = [r for r in members if _order(r) == self._best]
+        self._leader = min(leading, key=lambda r: (r.node, r.id))
+        self._undecided = len({_content(r) for r in leading}) > 1
 
     def standing(self, result: Result) -> Version:
-        above = None if _order(result) == self._best else self._leading[0]
+        above = None if _order(result) == self._best else self._leader
         return Version(above, self._undecided, self._first)
 
 

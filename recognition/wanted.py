@@ -7,7 +7,7 @@ contrast). A result for a part then matters too, because with it only the other 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from msgspec import Struct
 
@@ -16,22 +16,6 @@ from recognition.model import Check, Planned, Result
 
 CONDITIONAL = (6, 8)
 """The steps whose rules are conditions: hierarchy and negative list."""
-
-
-class Under:
-    """A catalogue told apart by identity, as the key of what was worked out under it: it is read-only, so
-    that stays right, and comparing two catalogues by their content would cost more than a decision."""
-
-    __slots__ = ("catalogue",)
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
-
-    def __hash__(self) -> int:
-        return id(self.catalogue)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Under) and other.catalogue is self.catalogue
 
 
 class Aim(Struct, frozen=True):
@@ -48,6 +32,30 @@ class Aim(Struct, frozen=True):
     conditions: dict[int, tuple[tuple[Rule, Condition], ...]]
 
 
+class Under:
+    """A catalogue with what was worked out under it. It is read-only, so that stays right."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.aim = lru_cache(maxsize=1 << 14)(partial(_aim, catalogue))
+        self.records = lru_cache(maxsize=1 << 14)(partial(_records, catalogue))
+
+
+_UNDER: dict[int, Under] = {}
+_KEPT = 32
+"""Catalogues at a time: those of explanations and trials must not stay for ever."""
+
+
+def under(catalogue: Catalogue) -> Under:
+    """What was worked out under this very catalogue; comparing two would cost more than a decision."""
+    found = _UNDER.get(id(catalogue))
+    if found is None:
+        for oldest in list(_UNDER)[: 1 - _KEPT]:
+            _UNDER.pop(oldest, None)
+        found = _UNDER[id(catalogue)] = Under(catalogue)
+    return found
+
+
 def planned_codes(planned: Planned, catalogue: Catalogue) -> tuple[str, ...]:
     """The items to serve: those that are planned, and for a panel that is itself an item that item alone."""
     return (planned.panel,) if planned.panel in catalogue.items else planned.items
@@ -60,19 +68,21 @@ class Wanted:
         UnknownEntry: a planned item is not in the catalogue.
     """
 
-    def __init__(self, check: Check, under: Under, region: str) -> None:
-        catalogue = self._catalogue = under.catalogue
-        self._under, self._region = under, region
+    def __init__(self, check: Check, known: Under, region: str) -> None:
+        catalogue = self._catalogue = known.catalogue
+        self._aim, self._region = known.aim, region
         self._setting, self._receiver = check.context.setting, check.receiver
         items = {
             code: catalogue.item(code) for entry in check.planned for code in planned_codes(entry, catalogue)
         }
-        self._wholes = dict.fromkeys(items, frozenset[str]())
-        """Every code that a result may serve for, and the planned sums that it is only a part of."""
-        for whole in items.keys() & catalogue.panels.keys():
-            for part in parts(whole, catalogue):
+        self._wholes: dict[str, set[str]] = {}
+        """Every code that a result may serve for, as planned, and the planned sums it is only a part of."""
+        for code in items:
+            for part in with_parts(code, catalogue) if code in catalogue.panels else (code,):
+                sums = self._wholes.setdefault(part, set())
                 if part not in items:
-                    self._wholes[part] = self._wholes.get(part, frozenset()) | {whole}
+                    sums.add(code)
+        self._places = {code: place for place, code in enumerate(self._wholes)}
         self._kinds = {item.kind for item in items.values()}
         self._subjects: dict[tuple[str, ...], str] = {}
         for code in sorted(items):
@@ -93,12 +103,14 @@ class Wanted:
         codes = [code for code in serving if code in wholes and wholes[code].isdisjoint(serving)]
         if not codes and (akin := self._subjects.get(_subject(item))):
             codes.append(akin)
-        return [_aim(self._under, code, self._region, self._setting, self._receiver) for code in codes]
+        return [self._aim(code, self._region, self._setting, self._receiver) for code in codes]
+
+    def place(self, aim: Aim | None) -> int:
+        """Where it stands in the plan, the parts of a sum after it; behind the plan for None."""
+        return self._places[aim.item.code] if aim else len(self._places)
 
 
-@lru_cache(maxsize=1 << 14)
-def _aim(under: Under, code: str, region: str, setting: Setting, receiver: str) -> Aim:
-    catalogue = under.catalogue
+def _aim(catalogue: Catalogue, code: str, region: str, setting: Setting, receiver: str) -> Aim:
     item = catalogue.item(code)
     found = next(iter(catalogue.lists_for(item, region)), None)
     return Aim(
@@ -110,23 +122,20 @@ def _aim(under: Under, code: str, region: str, setting: Setting, receiver: str) 
     )
 
 
-@lru_cache(maxsize=1 << 14)
-def records_of(under: Under, institution: str, code: str) -> tuple[Qualification, ...]:
-    """Every qualification record of an institution for an item, whatever its period."""
-    return under.catalogue.qualifications_of(institution, under.catalogue.item(code))
+def _records(catalogue: Catalogue, institution: str, code: str) -> tuple[Qualification, ...]:
+    return catalogue.qualifications_of(institution, catalogue.item(code))
 
 
-def parts(whole: str, catalogue: Catalogue) -> Iterable[str]:
-    """The parts of a sum, and theirs."""
-    found: set[str] = set()
-    ahead = [whole]
+def with_parts(code: str, catalogue: Catalogue) -> Iterable[str]:
+    """The item, and after it the parts that it is the sum of, each followed by its own."""
+    found: dict[str, None] = {}
+    ahead = [code]
     while ahead:
-        panel = catalogue.panels.get(ahead.pop())
-        for part in panel.members if panel else ():
-            if part not in found:
-                found.add(part)
-                ahead.append(part)
-    return sorted(found)
+        if (one := ahead.pop()) not in found:
+            found[one] = None
+            if panel := catalogue.panels.get(one):
+                ahead.extend(reversed(panel.members))
+    return found
 
 
 def _subject(item: Item) -> tuple[str, ...]:

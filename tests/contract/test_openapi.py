@@ -16,7 +16,7 @@ from gateway.explaining import ExplainAnswer
 from gateway.faces.catalogues import CataloguesOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
 from gateway.statistics import Statistics
-from gateway.stewarding import (
+from gateway.steward_values import (
     EntryOut,
     ErasedOut,
     MappingOut,

@@ -15,9 +15,9 @@ import pytest
 
 from catalog import load
 from catalog.fhir import BASE, CONCEPT_SYSTEM, ITEM_SYSTEM, in_force
-from gateway.checks import UNNAMED
 from gateway.faces._terminology import OPERATIONS, Terminologies
 from gateway.faces.terminology import TYPES
+from gateway.naming import UNNAMED
 from gateway.rules import compile_rules
 from gateway.terminology import LOCAL_SYSTEM, WST_886
 from gateway.wiring import Gateway

@@ -11,15 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import Catalogue
-from recognition import Best, Decision, Mark, Result, decide
+from recognition import Best, Decision, Mark, Reading, Result, decide
 from tests.recognition.cases import (
     ALBUMIN,
     CHEST_BOTH,
     CHEST_PLAIN,
+    GLUCOSE,
     NOW,
+    POTASSIUM,
+    URINE_GLUCOSE,
     catalogue,
     check,
     ct,
+    from_chongqing,
     imaging_item,
     lab,
 )
@@ -150,6 +154,11 @@ def test_a_result_without_a_time_stands_last() -> None:
     assert [v.result.id for v in decided(timeless, late).verdicts] == ["b", "a"]
 
 
+def test_somebody_elses_result_stands_behind_the_plan() -> None:
+    other, refused = named("a", lab(identity="weak")), named("b", lab(value=""))
+    assert [v.result.id for v in decided(other, refused).verdicts] == ["b", "a"]
+
+
 def test_somebody_elses_results_tell_nothing_by_their_place() -> None:
     older = named("a", lab(identity="weak", days_ago=20))
     newer = named("b", lab(identity="weak", days_ago=1))
@@ -164,12 +173,48 @@ def test_somebody_unqualified_ranks_after_the_qualified_of_one_verdict() -> None
     assert [v.result.id for v in decided(none, held, under=under).verdicts] == ["b", "a"]
 
 
-def test_one_result_for_two_items_stands_in_the_order_of_the_items() -> None:
+def test_one_result_for_two_items_stands_in_the_order_of_the_plan() -> None:
     upper, lower, whole = (imaging_item(f"CT|{part}|-|plain|-") for part in ("上腹部", "下腹部", "全腹部"))
     assert upper < lower
     for planned in ((upper, lower), (lower, upper)):
         verdicts = decide(check(*planned), [ct(whole)], catalogue()).verdicts
-        assert [v.serves for v in verdicts] == [upper, lower]
+        assert tuple(v.serves for v in verdicts) == planned
+
+
+def test_a_panel_is_told_in_its_order_and_each_member_best_first() -> None:
+    members = catalogue().panels["LFT"].members[:3]
+    assert sorted(members) != list(members)
+    results = [
+        named(f"{code}/{days}", lab(code, days_ago=days)) for days in (9, 5) for code in sorted(members)
+    ]
+    told = [v.result.id for v in decide(check(*members), results, catalogue()).verdicts]
+    assert told == [f"{code}/{days}" for code in members for days in (5, 9)]
+
+
+def test_the_parts_of_a_sum_stand_at_its_place_in_the_plan() -> None:
+    parts = catalogue().panels[CHEST_BOTH].members
+    results = [
+        named(code, from_chongqing(code)) if code == ALBUMIN else ct(code) for code in (ALBUMIN, *parts)
+    ]
+    for planned in ((ALBUMIN, CHEST_BOTH), (CHEST_BOTH, ALBUMIN)):
+        verdicts = decide(check(*planned), results, catalogue()).verdicts
+        told = [ALBUMIN, *parts] if planned[0] == ALBUMIN else [*parts, ALBUMIN]
+        assert [v.serves for v in verdicts] == told
+
+
+def test_what_is_only_akin_stands_where_its_planned_item_does() -> None:
+    akin = named("akin", lab(URINE_GLUCOSE))
+    refused = named("refused", lab(POTASSIUM, days_ago=1, value=""))
+    for planned, order in (((GLUCOSE, POTASSIUM), [akin, refused]), ((POTASSIUM, GLUCOSE), [refused, akin])):
+        verdicts = decide(check(*planned), [akin, refused], catalogue()).verdicts
+        assert [v.result.id for v in verdicts] == [result.id for result in order]
+
+
+def test_what_is_unread_stands_behind_the_plan() -> None:
+    unread = named("a", lab(days_ago=1), reading=Reading(None, None, "unknown"))
+    viewed = named("b", lab(mark=None))
+    verdicts = decided(unread, viewed).verdicts
+    assert [(v.result.id, v.verdict) for v in verdicts] == [("b", "view_only"), ("a", "view_only")]
 
 
 def test_nodes_stand_in_their_order_before_ids() -> None:

@@ -179,7 +179,9 @@ def test_the_bounds_of_the_reference_range_survive_as_inclusive_or_exclusive_as_
     assert converted("4", reference=written).reference == reference
 
 
-@pytest.mark.parametrize("written", ["", "-3--1", "阴性", "男 3-5 女 2-4", "3.5-5.5 g/dL", "3-4-5"])
+@pytest.mark.parametrize(
+    "written", ["", "-3--1", "<1,200", "0-1,200", "阴性", "男 3-5 女 2-4", "3.5-5.5 g/dL", "3-4-5"]
+)
 def test_a_reference_that_is_not_one_range_is_left_out(written: str) -> None:
     assert converted("4", reference=written).reference == ""
 

@@ -9,7 +9,7 @@ import pytest
 
 from catalog import UnknownEntry
 from recognition import Images, Reading, decide, digest, facts
-from recognition.wanted import Under
+from recognition.wanted import under
 from tests.recognition.cases import (
     ALBUMIN,
     CHEST_BOTH,
@@ -103,9 +103,15 @@ def test_the_digest_is_taken_over_rfc_8785_bytes() -> None:
 
 def test_what_was_worked_out_under_one_catalogue_is_kept_apart_from_another() -> None:
     other = msgspec.structs.replace(catalogue())
-    assert Under(catalogue()) == Under(catalogue())
-    assert Under(catalogue()) != Under(other)
-    assert Under(catalogue()) != catalogue()
+    assert under(catalogue()) is under(catalogue())
+    assert under(catalogue()) is not under(other)
+
+
+def test_catalogues_that_were_looked_at_once_do_not_stay_in_memory_for_ever() -> None:
+    before = under(msgspec.structs.replace(catalogue()))
+    others = [msgspec.structs.replace(catalogue()) for _ in range(32)]
+    assert len({id(under(other)) for other in others}) == 32
+    assert under(before.catalogue) is not before
 
 
 def test_a_changed_catalogue_decides_by_itself() -> None:

@@ -270,6 +270,13 @@ def test_every_item_that_is_served_has_its_ranking() -> None:
     assert [ranking.item for ranking in found.rankings] == sorted([head, CHEST_PLAIN])
 
 
+def test_rankings_stand_in_the_order_of_the_plan() -> None:
+    planned = ("1700104A", ALBUMIN)
+    found = explain(check(*planned), [from_chongqing(code) for code in sorted(planned)], catalogue())
+    assert tuple(ranking.item for ranking in found.rankings) == planned
+    assert tuple(best.item for best in found.decision.advice[0].best) == planned
+
+
 def test_results_that_play_no_part_are_named() -> None:
     found = explained(lab(), ct(), lab(POTASSIUM))
     assert found.unrelated == tuple(sorted([ct().id, lab(POTASSIUM).id]))

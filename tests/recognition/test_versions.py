@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recognition import Result, decide
+from recognition.versions import versions
 from tests.recognition.cases import ALBUMIN, CST, NOW, catalogue, check, lab, rules
 
 LATER = NOW - timedelta(days=4)
@@ -92,6 +93,14 @@ def test_the_reason_says_when_the_newer_version_was_reported() -> None:
     (reason,) = next(v.reasons for v in decision.verdicts if v.result.id == "old")
     assert reason.zh.endswith("（新版报告于2026-11-16 10:00）")
     assert reason.en.endswith("(newer version of 2026-11-16 10:00)")
+
+
+def test_of_two_tellings_of_the_newer_version_the_same_one_is_named_in_any_order() -> None:
+    tellings = [new(status="corrected", node=node) for node in ("b", "a")]
+    for order in (tellings, tellings[::-1]):
+        newer = versions([old(), *order])[0].superseded_by
+        assert newer is not None
+        assert newer.node == "a"
 
 
 def test_a_newer_version_without_a_report_time_is_named_without_it() -> None:
