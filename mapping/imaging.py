@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mapping.pieces import ALONE, Piece, cut
+from mapping.methods import VESSELS, examined
+from mapping.pieces import Piece, cut
 from mapping.reading import LocalName, Read, Silent, Token, scan
 from mapping.tables import Part, Tables
 from mapping.text import folded
+from mapping.views import PLANES, view_of
 
 _MODALITIES = {
     "DX": "DR",
@@ -28,33 +30,8 @@ _MODALITIES = {
     "MRI": "MR",
     "磁共振": "MR",
 }
-_VESSELS = ("血管", "动脉", "静脉")
-_OF_VESSELS = {"CTA", "CTV", "MRA", "MRV"}
-_WATER = {"胰胆管": "MRCP", "泌尿系": "MRU"}
-_IMAGE_OF = {"CT": "CTA", "MR": "MRA"}
-_YES, _NO = {"YES", "Y", "1", "TRUE", "有", "是", "增强"}, {"NO", "N", "0", "FALSE", "无", "否", "平扫"}
 _SIDES = {"L": "L", "R": "R", "B": "B", "LEFT": "L", "RIGHT": "R", "左": "L", "右": "R", "左侧": "L",
           "右侧": "R", "双": "B", "双侧": "B", "BILATERAL": "B", "两侧": "B"}  # fmt: skip
-_SIDED_VIEWS = {"左侧位", "右侧位", "左斜位", "右斜位"}
-_STANDING = {"立位", "卧位", "立卧位", "负重位", "倒立位", "侧卧位"}
-_PLANES = {"轴位": "横断"}
-_PROJECTIONS = ("正位", "侧位", "正侧位", "正斜位", "双斜位", "斜位", "轴位", "侧轴位", "正侧位+斜位",
-                "正侧位+双斜位", "正侧位+轴位")  # fmt: skip
-_TOGETHER = {
-    frozenset(("正位", "侧位")): "正侧位",
-    frozenset(("正位", "斜位")): "正斜位",
-    frozenset(("侧位", "轴位")): "侧轴位",
-    frozenset(("立位", "卧位")): "立卧位",
-    frozenset(("张口位", "闭口位")): "张闭口位",
-    frozenset(("过伸位", "过屈位")): "过伸过屈位",
-    frozenset(("左斜位", "右斜位")): "双斜位",
-    frozenset(("正位", "侧位", "斜位")): "正侧位+斜位",
-    frozenset(("正位", "侧位", "双斜位")): "正侧位+双斜位",
-    frozenset(("正侧位", "斜位")): "正侧位+斜位",
-    frozenset(("正侧位", "双斜位")): "正侧位+双斜位",
-    frozenset(("正侧位", "轴位")): "正侧位+轴位",
-    frozenset(("瓦氏位", "柯氏位")): "瓦氏位+柯氏位",
-}
 _INHERITS = {",", ";", "_"}
 
 
@@ -82,6 +59,9 @@ class Imaging:
     def _examinations(self, tokens: Sequence[Token], local: LocalName) -> tuple[tuple[str, ...], str]:
         pieces, separators = cut(tokens)
         field = self._field(local)
+        for piece in pieces:
+            if piece.vessels_of:
+                piece.parts = [self._vessels(name) for name in piece.vessels_of]
         if len(pieces) > 1:
             first = pieces[0].parts or pieces[0].implied
             if all((p.parts or p.implied) == first and len(first) == 1 for p in pieces[1:]):
@@ -92,6 +72,13 @@ class Imaging:
             concept, reason = self._one(pieces[0], field, local)
             return (concept,), reason
         return self._several(pieces, separators, field, local)
+
+    def _vessels(self, name: str) -> str:
+        """The vessels of a part, where 头颅MRI+MRA goes on to its vessels."""
+        part = self._tables.parts[name]
+        if not part.in_vessel or name.endswith(VESSELS):
+            raise Silent("part_undivided", (name,))
+        return part.in_vessel
 
     def _field(self, local: LocalName) -> str:
         stated = local.modality.strip().upper()
@@ -134,14 +121,14 @@ class Imaging:
     def _one(self, piece: Piece, field: str, local: LocalName) -> tuple[str, str]:
         modality = self._modality(piece, field)
         part = self._part(piece)
-        method, part = self._method(piece, modality, part, local)
+        method, part = examined(piece, modality, part, self._tables.parts, local.contrast)
         if modality == "DR" and part.in_dr == "!":
             # A plain film of the breast is a mammogram, one of the bowel a contrast study.
             raise Silent("out_of_scope", (f"DR|{part.name}",))
         if modality == "DR" and part.in_dr:
             part = self._tables.parts.get(part.in_dr) or Part(part.in_dr, part.sides, "", "", "")
         side = self._side(piece, part, local)
-        view, unsaid = self._view(piece, modality, part)
+        view, unsaid = view_of(piece, modality, part)
         concept = "|".join((modality, part.name, side, method, view))
         if part.name not in self._parts or method not in self._methods:
             raise Silent("part_undivided" if part.name in _UNDIVIDED else "not_listed", (concept,))
@@ -174,7 +161,7 @@ class Imaging:
 
     def _of_film(self, piece: Piece) -> bool:
         """Whether view or part are those of plain radiography; 轴位 is a plane of CT, but not of a limb."""
-        if piece.parts == ["口腔全景"] or any(view not in _PLANES for view in piece.views):
+        if piece.parts == ["口腔全景"] or any(view not in PLANES for view in piece.views):
             return True
         limb = any(self._tables.parts[name].sides == "pair" for name in piece.parts)
         return bool(piece.views) and limb
@@ -202,59 +189,6 @@ class Imaging:
             raise Silent("several_regions", tuple(names))
         return self._tables.parts[names[0]]
 
-    def _method(self, piece: Piece, modality: str, part: Part, local: LocalName) -> tuple[str, Part]:
-        methods = set(piece.methods)
-        vessel = part.name.endswith(_VESSELS)
-        if modality == "DR":
-            if methods or piece.contrast_word or piece.regional or vessel:
-                raise Silent("out_of_scope" if piece.contrast_word else "conflict", ("DR", *sorted(methods)))
-            return "-", part
-        if piece.contrast_word:
-            # 造影 is the contrast CT of Hong Kong and Taiwan; on the mainland it is mostly another study.
-            if not piece.regional:
-                raise Silent("ambiguous", ("contrast",), "造影")
-            methods.add("contrast")
-        alone = methods & ALONE
-        pictured = (vessel and piece.image) or (piece.angiography and (vessel or part.in_vessel))
-        if pictured and not alone and modality in _IMAGE_OF:
-            alone = {_IMAGE_OF[modality]}
-        if len(alone) > 1 or (alone and "plain" in methods and alone != {"MRCP"}):
-            raise Silent("ambiguous", tuple(sorted(methods)))
-        if alone:
-            method = next(iter(alone))
-        elif methods == {"plain", "contrast"} or "plain+contrast" in methods:
-            method = "plain+contrast"
-        elif methods:
-            method = next(iter(methods))
-        elif "水成像" in piece.extras and part.name in _WATER:
-            method = _WATER[part.name]
-            piece.extras.remove("水成像")
-        else:
-            method = "plain" if piece.plain and modality == "CT" else "U"
-        if piece.angiography and method not in _OF_VESSELS:
-            raise Silent("ambiguous", (method, _IMAGE_OF[modality]))
-        if method in _OF_VESSELS and not vessel:
-            if not part.in_vessel:
-                raise Silent("part_undivided", (f"{modality}|{part.name}|{method}",))
-            part = self._tables.parts[part.in_vessel]
-        elif vessel and method not in _OF_VESSELS:
-            raise Silent("method_unsaid", (f"{modality}|{part.name}|{method}",))
-        elif part.name in ("上肢", "下肢", "头颈部"):
-            raise Silent("part_undivided", (part.name,))
-        return self._contrast(method, local), part
-
-    @staticmethod
-    def _contrast(method: str, local: LocalName) -> str:
-        """The contrast flag beside the name: no makes an unsaid method plain; yes says too little."""
-        flag = local.contrast.strip().upper()
-        if flag in _NO:
-            if method in ("contrast", "plain+contrast", "CTA", "CTU", "CTE"):
-                raise Silent("conflict", (method, "plain"))
-            return "plain" if method == "U" else method
-        if flag in _YES and method == "plain":
-            raise Silent("conflict", ("plain", "contrast"))
-        return method
-
     def _side(self, piece: Piece, part: Part, local: LocalName) -> str:
         said = set(piece.sides)
         if "?" in said:
@@ -275,37 +209,6 @@ class Imaging:
             raise Silent("ambiguous", (f"{part.name}|{side}",), side)
         return "-"
 
-    @staticmethod
-    def _view(piece: Piece, modality: str, part: Part) -> tuple[str, bool]:
-        """The fifth slot, and whether a view is unsaid."""
-        views = list(dict.fromkeys(piece.views))
-        if modality != "DR":
-            extras = list(piece.extras)
-            for view in views:
-                if view not in _PLANES:
-                    raise Silent("conflict", (modality, view))
-                extras.append(_PLANES[view])
-            return "+".join(sorted(set(extras))) or "-", False
-        if set(piece.extras) - {"低剂量"}:
-            raise Silent("conflict", ("DR", *piece.extras))
-        if part.name == "口腔全景":
-            return "-", bool(views) and views != ["正位"]
-        if not views:
-            return "U", True
-        if part.sides == "pair" and _SIDED_VIEWS & set(views):
-            raise Silent("ambiguous", (f"{part.name}|{views[0]}",))
-        if len(views) == 1:
-            return views[0], False
-        if together := _TOGETHER.get(frozenset(views)):
-            return together, False
-        if all(view.endswith("氏位") for view in views):
-            return "+".join(sorted(views)), False
-        if not (_STANDING | _SIDED_VIEWS) & set(views):
-            projections = [view for view in _PROJECTIONS if view in views]
-            if len(projections) == 1:
-                return "+".join((*projections, *sorted(set(views) - set(projections)))), False
-        raise Silent("ambiguous", tuple(views))
-
     def _body(self, part: Part, local: LocalName, concept: str) -> None:
         """Body part fields and DICOM tags may contradict a reading; they never make one."""
         tables = self._tables
@@ -324,7 +227,10 @@ class Imaging:
                 raise Silent("conflict", (concept, local.dicom_protocol))
 
 
-_UNDIVIDED = frozenset({"脊柱", "四肢", "上肢", "下肢", "腹盆腔", "中下腹部"})
+_UNDIVIDED = frozenset(
+    {"脊柱", "椎体", "椎间盘", "脊髓", "椎管", "四肢", "四肢关节", "关节", "长骨", "骨骼", "软组织"}
+    | {"上肢", "下肢", "腹盆腔", "中下腹部"}
+)
 
 
 def _same(one: Part, other: Part) -> bool:

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mapping import specimens
-from mapping.reading import LocalName, Read, Silent, Token, dangling, scan
-from mapping.tables import SILENT_IN_LABORATORY, Analyte, Setting, Tables
-from mapping.units import canonical_unit
+from mapping.reading import LocalName, Read, Silent, Token, scan
+from mapping.said import CODES, SEEN, Said, said_by, typing_slips
+from mapping.scales import code_of, scale_of
+from mapping.tables import SILENT_IN_LABORATORY, Setting, Tables
 
 _DROP = dict.fromkeys(map(ord, SILENT_IN_LABORATORY))
-_BLOOD = frozenset("SPB")
 _TIMED = frozenset({"GLU", "INS", "CPEP"})
-_CODES = {"UREA.N": "UREA", "PH.U": "PH", "GLU.S": "GLU", "GLU.F": "GLU", "HCG.U": "HCG", "HPSERO": "HPAB"}
 _BELONGS = {
     "全程": frozenset({"CRP", "HSCRP"}),
     "体温校正": frozenset({"PH", "PO2", "PCO2"}),
@@ -30,48 +29,9 @@ _BELONGS = {
         ("镜检", "沉渣"),
         frozenset({"WBC", "RBC", "CAST", "CRYS", "EPI", "TRICH", "FUNGI", "OVA", "~BACT", "~SEPI"}),
     ),
-    "电泳": frozenset({"ALB", "A1GLB", "A2GLB", "BGLB", "B1GLB", "GGLB"}),
+    "电泳": frozenset({"ALB", "A1GLB", "A2GLB", "BGLB", "~B1GLB", "GGLB"}),
     "初筛": frozenset({"HIVAB", "TPAB", "HCVAB", "HBSAG"}),
 }
-_PERCENT = frozenset(
-    {"HBA1C", "GA", "HCT", "PT%", "SO2", "O2HB", "RDWCV", "PDW", "PLCR", "PLTCRIT", "AT3", "LFR"}
-    | {"AFPL3", "F/T-PSA", "A1GLB", "BGLB", "GGLB"}
-)
-"""Analytes that are a share by themselves, so that a % beside them is their unit."""
-
-_UNIT_SCALES = {"U/L": "ACT", "IU/L": "ACT", "ng/mL": "QN", "ug/L": "QN"}
-_RESULT_SCALES = {
-    "QN": "QN",
-    "QL": "QL",
-    "定量": "QN",
-    "定性": "QL",
-    "QUANTITATIVE": "QN",
-    "QUALITATIVE": "QL",
-}
-_ROUTINE = frozenset({"UA", "STOOL", "VAGINAL", "CSF", "SEDIMENT", "BG"})
-
-
-class _Said:
-    """The words of one name, by slot."""
-
-    def __init__(self) -> None:
-        self.analytes: list[tuple[int, str]] = []
-        self.weak: list[str] = []
-        self.unknown: list[Token] = []
-        self.slots: dict[str, list[str]] = {}
-        self.over: list[int] = []
-        self.plus = False
-
-    def one(self, slot: str) -> str:
-        """The value of a slot that may be said once; empty where it is not.
-
-        Raises:
-            Silent: it is said in two ways.
-        """
-        values = set(self.slots.get(slot, ()))
-        if len(values) > 1:
-            raise Silent("conflict", tuple(sorted(values)))
-        return next(iter(values), "")
 
 
 class Laboratory:
@@ -96,17 +56,17 @@ class Laboratory:
         return Read(concepts=(concept,), reason=reason, spans=spans)
 
     def _concept(self, tokens: Sequence[Token], local: LocalName) -> tuple[str, str]:
-        said = self._said(tokens)
+        said = said_by(tokens)
         setting = self._setting(said, local)
         if "panel" in said.slots and not said.analytes and not said.weak:
             return self._panel(said, tokens), "panel"
-        stem, ratio = self._stem(said)
+        stem, ratio = self._stem(said, setting)
         for panel in said.slots.get("panel", ()):
             # 肝功能GPT is one analyte of the panel; 血常规CRP is a panel and another test.
-            if said.plus or _CODES.get(stem, stem) not in self._tables.panels[panel].members:
+            if said.plus or CODES.get(stem, stem) not in self._tables.panels[panel].members:
                 raise Silent("several", (panel, stem))
         if said.unknown:
-            self._typing_slips(said, stem)
+            typing_slips(said.unknown, self._tables.short.get(stem, ()))
         if "family" in said.slots and stem not in said.one("family").split(";"):
             raise Silent("conflict", (said.one("family"), stem))
         if ratio:
@@ -114,14 +74,20 @@ class Laboratory:
             said.slots.pop("share", None)
         analyte = self._tables.analytes[stem]
         time = self._time(said, stem)
+        if not time and setting is not None and setting.code == "TIMED":
+            raise Silent("time_unsaid")
         way = said.one("way")
-        if not way and setting is not None and stem in _SEEN:
+        specimen = specimens.of(said, analyte, setting, local)
+        if way == "干化学" and specimen == "U":
+            way = "試紙"
+        if not way and setting is not None and stem in SEEN:
             way = {"SEDIMENT": "沉渣", "STOOL": "镜检"}.get(setting.code, "")
-        specimen = self._specimen(said, analyte, setting, local)
-        code = self._code(said, analyte, specimen, way, local)
-        scale, way = self._scale(said, analyte, code, specimen, way, setting, local)
+        code = code_of(said, analyte, specimen, way, local)
+        scale, way = scale_of(said, analyte, code, specimen, way, setting, local)
         if way == "全程" and code in ("CRP", "HSCRP"):
             code = "CRP"
+        elif way == "干化学":
+            way = ""
         elif (way in _BELONGS and code not in _BELONGS[way]) or (way == "試紙" and specimen != "U"):
             raise Silent("ambiguous", residue=way)
         elif way == "IFCC" and code != "HBA1C":
@@ -133,28 +99,7 @@ class Laboratory:
             raise Silent("not_listed", (concept,))
         return concept, "scale_unsaid" if scale == "?" else ""
 
-    def _said(self, tokens: Sequence[Token]) -> _Said:
-        said = _Said()
-        dangling(tokens)
-        for place, token in enumerate(tokens):
-            word = token.word
-            if word is None:
-                said.unknown.append(token)
-            elif word.slot == "analyte":
-                said.analytes.append((place, word.value))
-            elif word.slot == "weak":
-                said.weak.append(word.value)
-            elif word.slot == "outside":
-                raise Silent("out_of_scope", residue=token.text)
-            elif word.slot == "joiner":
-                if word.value in "/、":
-                    said.over.append(place)
-                said.plus |= word.value in "+、;"
-            elif word.slot not in ("noise", "method", "unit"):
-                said.slots.setdefault(word.slot, []).append(word.value)
-        return said
-
-    def _setting(self, said: _Said, local: LocalName) -> Setting | None:
+    def _setting(self, said: Said, local: LocalName) -> Setting | None:
         """What panel, department and context say; a panel named with its analyte counts as one."""
         inside = said.slots.get("panel", ()) if said.analytes else ()
         found = self.beside(local)
@@ -177,12 +122,20 @@ class Laboratory:
         return self._settings[text]
 
     def _find(self, beside: str) -> Setting | None:
-        found = {s.code: s for word, s in self._tables.settings.items() if word in beside and not s.modality}
+        found: dict[str, Setting] = {}
+        for word, setting in self._tables.settings.items():
+            if word in beside and not setting.modality:
+                beside = beside.replace(word, " ")  # 尿素 is no urine, 尿常规 says more than 尿
+                found[setting.code] = setting
+        found.pop("", None)
         if "SEDIMENT" in found:
             found.pop("UA", None)
+        taken = {code: s for code, s in found.items() if s.specimen not in specimens.BLOOD}
+        # 尿生化, 脑脊液生化: what was taken says more than the bench on which it is measured.
+        found = taken or found
         return next(iter(found.values())) if len(found) == 1 else None
 
-    def _panel(self, said: _Said, tokens: Sequence[Token]) -> str:
+    def _panel(self, said: Said, tokens: Sequence[Token]) -> str:
         families = set(said.slots["panel"])
         if len(families) > 1:
             raise Silent("several", tuple(sorted(families)))
@@ -200,19 +153,26 @@ class Laboratory:
             token.text for token in tokens if token.word is None or token.word.slot in ("scale", "share")
         )
         own = next(t for t in tokens if t.word is not None and t.word.slot == "panel").text
-        key += "".join(c for c in own if c.isdigit())
+        if family != "HBV5":  # 两对半 and 五项 are the family itself
+            key += "".join(c for c in own if c in _DIGITS)
         return "|".join(("PANEL", family, specimen, *([key] if key else [])))
 
-    def _stem(self, said: _Said) -> tuple[str, bool]:
+    def _stem(self, said: Said, setting: Setting | None) -> tuple[str, bool]:
         """The analyte of the name; a ratio of two has a code of its own."""
         stems = list(dict.fromkeys(stem for _, stem in said.analytes))
-        if len(stems) > 1 and len({_CODES.get(stem, stem) for stem in stems}) == 1:
+        if len(stems) > 1 and len({CODES.get(stem, stem) for stem in stems}) == 1:
             # 空腹血糖(GLU): of GLU.F, GLU.S and GLU the narrower word says more.
             stems = [min(stems, key=lambda stem: ("." not in stem, stem))]
+        stems = [stem for stem in stems if not any(self._wider(stem, other) for other in stems)]
         if not stems:
             if said.unknown or not said.weak:
                 raise Silent("unknown", residue=" ".join(token.text for token in said.unknown))
-            raise Silent("ambiguous", tuple(sorted(self._tables.weak[said.weak[0]])), said.weak[0])
+            meant = self._tables.weak[said.weak[0]] & self._members(said, setting)
+            if len(meant) != 1:
+                raise Silent("ambiguous", tuple(sorted(self._tables.weak[said.weak[0]])), said.weak[0])
+            stems = list(meant)
+        if len(stems) == 3 and self._tables.ratios.get((stems[0], stems[1])) == stems[2]:
+            stems = stems[:2]  # 白蛋白/球蛋白(A/G): the ratio is named once more
         if len(stems) == 2 and said.over:
             first, second = ([place for place, stem in said.analytes if stem == wanted] for wanted in stems)
             between = [place for place in said.over if first[0] < place < second[-1]]
@@ -228,24 +188,24 @@ class Laboratory:
             raise Silent("ambiguous", tuple(stems), "/")
         return stems[0], False
 
-    def _weak(self, said: _Said, stems: set[str]) -> None:
+    def _members(self, said: Said, setting: Setting | None) -> frozenset[str]:
+        """The analytes of the panel in or beside a name: PT of 凝血功能 is no other PT."""
+        codes = {*said.slots.get("panel", ()), setting.code if setting is not None else ""}
+        panels = [self._tables.panels[code] for code in codes if code in self._tables.panels]
+        return panels[0].members if len(panels) == 1 else frozenset()
+
+    def _wider(self, stem: str, other: str) -> bool:
+        """Whether another word of the name says more: 红细胞分布宽度(RDW-CV), 白细胞(LEU)."""
+        return stem != other and (
+            other in self._tables.analytes[stem].elsewhere.values() or (stem == "RDW?" and other[:3] == "RDW")
+        )
+
+    def _weak(self, said: Said, stems: set[str]) -> None:
         for text in said.weak:
             if not self._tables.weak[text] & stems:
                 raise Silent("conflict", (*sorted(stems), *sorted(self._tables.weak[text])), text)
 
-    def _typing_slips(self, said: _Said, stem: str) -> None:
-        own = self._tables.short.get(stem, frozenset())
-        for token in said.unknown:
-            slip = (
-                token.text.isascii()
-                and token.text.isalpha()
-                and len(token.text) >= 3
-                and any(_one_slip(token.text, text) for text in own)
-            )
-            if not slip:
-                raise Silent("unknown", residue=" ".join(token.text for token in said.unknown))
-
-    def _time(self, said: _Said, stem: str) -> str:
+    def _time(self, said: Said, stem: str) -> str:
         times = said.slots.get("time", [])
         if "?" in times:
             raise Silent("time_unsaid")
@@ -253,182 +213,22 @@ class Laboratory:
         if "2hPP?" in distinct:
             if "PP" not in distinct:
                 raise Silent("time_unsaid")
-            distinct = distinct - {"2hPP?", "PP"} | {"2hPP"}
-        if stem == "GLU.F":
-            distinct.add("fasting")
+            distinct = distinct - {"2hPP?"} | {"2hPP"}
+        if "2hPP" in distinct:
+            distinct.discard("PP")
+        if stem == "GLU.F" or (
+            CODES.get(stem, stem) == "GLU" and any("GLU.F" in self._tables.weak[text] for text in said.weak)
+        ):
+            distinct.add("fasting")  # FBG beside 血糖
         if len(distinct) > 1:
             raise Silent("conflict", tuple(sorted(distinct)))
-        if distinct and _CODES.get(stem, stem) not in _TIMED:
+        if distinct and (CODES.get(stem, stem) not in _TIMED or "U" in said.slots.get("specimen", ())):
             raise Silent("time_unsaid")
         return next(iter(distinct), "")
 
-    def _specimen(self, said: _Said, analyte: Analyte, setting: Setting | None, local: LocalName) -> str:
-        """The specimen of the concept: said, meant by convention, or stated beside the name."""
-        default = analyte.default
-        if analyte.code in ("GLU.S", "GLU.F") or (said.slots.get("time") and "S" in analyte.specimens):
-            default = default or "S"  # 血糖, 空腹葡萄糖
-        elif analyte.code in _SEEN and "count" in said.slots and "way" not in said.slots:
-            default = "B"  # 白细胞计数
-        named = self._named(said, analyte, default)
-        stated = specimens.stated(local.specimen)
-        if stated is not None:
-            return self._agreed(named, default, stated, analyte)
-        specimen = named or default
-        if setting is not None and setting.specimen:
-            if setting.code in _ROUTINE:
-                if named and named != setting.specimen and (setting.specimen, named) != ("U", "U24"):
-                    raise Silent("conflict", (named, setting.specimen))
-                specimen = named or setting.specimen
-            specimen = specimen or setting.specimen
-        if not specimen:
-            raise Silent("specimen_unsaid", tuple(f"{analyte.code}|{s}" for s in sorted(analyte.specimens)))
-        if specimen == "P" and "P" not in analyte.specimens and "S" in analyte.specimens:
-            specimen = "S"
-        if specimen not in analyte.specimens:
-            raise Silent("conflict", (f"{analyte.code}|{specimen}",))
-        return specimen
 
-    @staticmethod
-    def _named(said: _Said, analyte: Analyte, default: str) -> str:
-        """The specimen that the name says; 血 is whatever blood its analyte is measured in."""
-        words = set(said.slots.get("specimen", ()))
-        if "U24?" in words and "U" in words:  # 尿蛋白(24h)
-            words = words - {"U24?"} | {"U24"}
-        if "U24" in words:
-            words.discard("U")
-        if words & {"S", "P", "B", "BG"}:
-            words.discard("blood")
-        if len(words) > 1:
-            raise Silent("conflict", tuple(sorted(words)))
-        named = next(iter(words), "")
-        if named == "U24?":
-            raise Silent("time_unsaid", residue="24h")
-        if named == "?":
-            raise Silent("not_listed", (analyte.code,))
-        if named == "blood":
-            if default and default not in _BLOOD | {"BG"}:
-                raise Silent("conflict", (default, "S"))
-            return default or ("S" if "S" in analyte.specimens else "B")
-        return named
-
-    @staticmethod
-    def _agreed(named: str, default: str, stated: frozenset[str], analyte: Analyte) -> str:
-        """The specimen of a name beside a stated one: a conflict where they share none."""
-        if named:
-            day = named == "U24" and stated == specimens.URINE  # a field seldom says how long was collected
-            if not (day or stated & specimens.takes(named)):
-                raise Silent("conflict", (named, *sorted(stated)))
-            return named
-        if default and stated & specimens.takes(default):
-            return default
-        fitting = [s for s in sorted(analyte.specimens) if stated & specimens.takes(s)]
-        if len(fitting) == 1 and (default in ("", "S", "P", "B")):
-            return fitting[0]
-        raise Silent("conflict", (default, *sorted(stated)))
-
-    def _code(self, said: _Said, analyte: Analyte, specimen: str, way: str, local: LocalName) -> str:
-        counted, share = "count" in said.slots, said.one("share")
-        ratio = "ratio" in said.slots
-        if analyte.shares:
-            return analyte.code + self._share(counted, bool(share) or ratio, analyte, local)
-        if ratio or (share and analyte.code not in _PERCENT):
-            raise Silent("ambiguous", (analyte.code,), "比值")
-        if counted and analyte.code not in ("WBC", "RBC", "PLT", "EPI", "CAST", "~BACT", "~SEPI"):
-            raise Silent("ambiguous", (analyte.code,), "计数")
-        other = analyte.elsewhere.get(specimen)
-        if other is not None and not (counted or way in ("镜检", "沉渣")):
-            if other == "!":
-                raise Silent("ambiguous", (f"{analyte.code}|{specimen}",))
-            return other
-        if other == "!" and analyte.code != "RBC":
-            raise Silent("ambiguous", (f"{analyte.code}|{specimen}",))
-        if analyte.code == "HPSERO" and not said.slots.get("specimen"):
-            raise Silent("unknown", (analyte.code,))
-        variation = said.one("variation")
-        if variation and analyte.code not in ("RDW?", f"RDW{variation}"):
-            raise Silent("unknown", residue=variation)
-        if analyte.code == "RDW?" and variation:
-            return f"RDW{variation}"
-        if analyte.code == "RDW?":
-            return {"fL": "RDWSD", "%": "RDWCV"}.get(canonical_unit(local.unit), "RDW?")
-        return _CODES.get(analyte.code, analyte.code)
-
-    @staticmethod
-    def _share(counted: bool, share: bool, analyte: Analyte, local: LocalName) -> str:
-        """``#`` for a number of cells, ``%`` for their share: from the name, else from the unit."""
-        unit = canonical_unit(local.unit)
-        by_unit = "%" if unit == "%" else "#" if unit.endswith(("/L", "/uL")) else ""
-        said = "#" if counted else "%" if share else ""
-        candidates = tuple(f"{analyte.code}{s}" for s in sorted(analyte.shares))
-        if (counted and share) or (said and by_unit and said != by_unit):
-            raise Silent("conflict", candidates)
-        if not (said or by_unit):
-            raise Silent("share_unsaid", candidates)
-        return said or by_unit
-
-    def _scale(
-        self,
-        said: _Said,
-        analyte: Analyte,
-        code: str,
-        specimen: str,
-        way: str,
-        setting: Setting | None,
-        local: LocalName,
-    ) -> tuple[str, str]:
-        """The scale, and the qualifier that is left of the way the test is done."""
-        scale = said.one("scale")
-        if code == "CKMB":
-            scale = {"MASS": "QN"}.get(scale, scale)
-            by_unit = _UNIT_SCALES.get(canonical_unit(local.unit), "")
-            if scale and by_unit and scale != by_unit:
-                raise Silent("conflict", (f"CKMB|{scale}", f"CKMB|{by_unit}"))
-            return scale or by_unit or "?", way
-        if scale in ("ACT", "MASS"):
-            if scale == "MASS" or not analyte.enzyme:
-                raise Silent("unknown", residue=scale)
-            scale = "QN"
-        stated = _RESULT_SCALES.get(local.result_type.strip().upper(), "")
-        if scale and stated and scale != stated:
-            raise Silent("conflict", (scale, stated))
-        scale = scale or stated
-        if way == "初筛":
-            scale = scale or "QL"
-        elif way == "試紙":
-            if analyte.code == "ALB":
-                raise Silent("ambiguous", (f"ALB|{specimen}", f"MALB|{specimen}"))
-            scale = scale or "QL"
-        elif way in ("镜检", "沉渣") and "count" not in said.slots:
-            scale = scale or "?"
-        if code in _SEEN and specimen != "B":
-            scale = scale or ("QN" if "count" in said.slots else "?")
-        if scale:
-            return scale, way
-        if "count" in said.slots:
-            return "QN", way
-        if specimen in ("U", "U24") and code in ("GLU", "PRO", "LEU", "ALB"):
-            strip = setting is not None and setting.code == "UA"
-            return "QL" if strip else "?", way
-        if analyte.elsewhere.get(specimen) == code:
-            return "QL" if specimen == "U" else "?", way
-        return analyte.scale, way
-
-
-_SEEN = frozenset({"WBC", "RBC"})
-_NUMERALS = {ord(c): None for c in "0123456789一二三四五六七八九十两大小项类群分()（）ABCDEF甲乙丙男女加"}
-
-
-def _one_slip(one: str, other: str) -> bool:
-    """Whether one letter was put in, left out or replaced, or two neighbours changed places."""
-    if one == other:
-        return True
-    if abs(len(one) - len(other)) > 1 or len(other) < 3:
-        return False
-    start = 0
-    while start < min(len(one), len(other)) and one[start] == other[start]:
-        start += 1
-    a, b = one[start:], other[start:]
-    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+_DIGITS = "0123456789一二三四五六七八九十"
+_NUMERALS = {ord(c): None for c in _DIGITS + "两大小项类群分()ABCDEF甲乙丙男女加"}
 
 
 def _spans(tokens: Sequence[Token], text: str, bare: str) -> tuple[tuple[int, int, str], ...]:

@@ -76,12 +76,11 @@ _LAB_SLOTS = ("analyte", "specimen", "scale", "qualifier")
 
 _BARE = frozenset(
     {"GLU", "WBC", "RBC", "PRO", "BIL", "KET", "OB", "NIT", "LEU", "SG", "PH", "COLOR", "EPI", "CAST"}
+    | {"CU", "ZN"}
 )
 """Analytes whose name means other items in blood, urine, stool and smear, whoever confirmed it for one."""
 
-_STRIP = re.compile(
-    r"(?:GLU|WBC|RBC|ALB|TP|PRO|BIL|KET|UA|LEU|NIT|BLD|SG|URO|ERY)(?:测定|检测|检查|值)?"
-)
+_STRIP = re.compile(r"(?:GLU|WBC|RBC|ALB|TP|PRO|BIL|KET|UA|LEU|NIT|BLD|SG|URO|ERY)(?:测定|检测|检查|值)?")
 """Abbreviations that a urine strip prints as well: an alias of a serum item only beside its specimen."""
 
 

@@ -13,6 +13,7 @@ from mapping.tables import Word
 ALONE = frozenset({"CTA", "CTV", "MRA", "MRV", "MRCP", "MRU", "CTU", "CTE", "perfusion", "fMRI", "function"})
 """Methods that are an examination of their own beside a plain or enhanced one."""
 
+_ANGIOGRAPHY = frozenset({"CTA", "MRA", "MRV"})
 _SEPARATE = frozenset("+,;、/_")
 
 
@@ -29,6 +30,7 @@ class Piece:
         self.plain = False
         self.views: list[str] = []
         self.extras: list[str] = []
+        self.vessels_of: list[str] = []
 
     def take(self, slot: str, value: str) -> None:
         """One word, or one thing that a word implies."""
@@ -75,6 +77,15 @@ class Piece:
     def names_a_part(self) -> bool:
         return bool(self.parts or self.implied)
 
+    def goes_on_to_vessels(self, other: Piece) -> bool:
+        """Whether ``other`` is the angiography of the part that this piece examines (头颅MRI平扫+MRA)."""
+        return (
+            bool(self.parts and (self.modalities or self.methods))
+            and not (ALONE & set(self.methods) or self.image or self.angiography)
+            and bool(_ANGIOGRAPHY & set(other.methods))
+            and not other.names_a_part
+        )
+
 
 def cut(tokens: Sequence[Token]) -> tuple[list[Piece], list[str]]:
     """The examinations of a name, and the sign before each but the first."""
@@ -113,17 +124,20 @@ def cut(tokens: Sequence[Token]) -> tuple[list[Piece], list[str]]:
 
 
 def _merged(pieces: Sequence[Piece], separators: Sequence[str]) -> tuple[list[Piece], list[str]]:
-    """Join each piece that names no part to its neighbour."""
-    merged: list[Piece] = []
-    signs: list[str] = []
-    for number, one in enumerate(pieces):
-        if merged and not (one.names_a_part and merged[-1].names_a_part):
-            _apart(merged[-1], one, separators[number - 1])
-            merged[-1].join(one)
+    """Join each piece that names no part to the one before it, or to the one after it at the beginning."""
+    host = pieces[0]
+    merged, signs = [host], []
+    for sign, one in zip(separators, pieces[1:], strict=True):
+        if sign != "/" and host.goes_on_to_vessels(one):
+            one.vessels_of, one.sides = host.parts, list(host.sides)
+        elif one.names_a_part and host.names_a_part:
+            host = one
         else:
-            merged.append(one)
-            if number:
-                signs.append(separators[number - 1])
+            _apart(host, one, sign)
+            host.join(one)
+            continue
+        merged.append(one)
+        signs.append(sign)
     return merged, signs
 
 

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from catalog import Catalogue
 from mapping.normalise import Normaliser
 from mapping.reading import LocalName
-from mapping.sites import SiteMapping, SiteTable, slots_of
+from mapping.sites import SiteMapping, SiteTable
+from mapping.slots import slots_of
 from mapping.tables import Lexicon, Tables, Word, tables
 from mapping.text import folded
 

@@ -26,12 +26,8 @@ from msgspec.structs import asdict, replace
 from catalog import Catalogue
 from mapping.normalise import Named
 from mapping.reading import LocalName
+from mapping.slots import differing
 from mapping.text import canonical, folded
-
-IMAGING_SLOTS = ("modality", "part", "side", "method", "view")
-LAB_SLOTS = ("analyte", "specimen", "scale", "qualifier")
-TWO_PERSONS = frozenset({"side", "method", "specimen", "scale"})
-"""Slots in which a wrong reading harms a patient (plain for contrast, left for right, urine for blood)."""
 
 FIELDS = tuple(name for name in LocalName.__struct_fields__ if name not in ("name", "site", "code"))
 """What stands beside a name."""
@@ -41,8 +37,6 @@ UNCONFIRMABLE = frozenset({"empty", "lost_character"})
 
 NOTHING = "sites-none"
 """The version of a table without a mapping in force."""
-
-_UNSAID = frozenset({"", "U", "?"})
 
 
 class Reads(Protocol):
@@ -115,6 +109,12 @@ class SiteTable(Struct, frozen=True, kw_only=True):
         """The mapping in force for exactly this name with exactly these fields."""
         return self.active.get(key_of(local)) if local.site in self.sites else None
 
+    def known(self, id_: str) -> SiteMapping | None:
+        """The mapping with this id, in force or revoked."""
+        if ended := self.revoked.get(id_):
+            return ended.mapping
+        return next((mapping for mapping in self.active.values() if mapping.id == id_), None)
+
     def drifted(self, local: LocalName) -> bool:
         """Whether the site confirmed this code under other names only, or under this name with another unit.
 
@@ -184,7 +184,7 @@ class SiteNormaliser:
         if mapping is None or own.reason in UNCONFIRMABLE:
             return own
         tables = f"{own.tables};{self._table.version}"
-        other = contradiction(self._grammars, self._catalogue, local, mapping.concept)
+        other = contradiction(self._grammars, self._catalogue, local, own, mapping.concept)
         if other:
             return replace(
                 own,
@@ -215,14 +215,20 @@ class SiteNormaliser:
 
 
 def key_of(local: LocalName) -> str:
-    """What a confirmation is for: 32 hexadecimal digits of site, code, comparable name and fields beside it.
+    """What a confirmation is for: 40 hexadecimal digits, 8 of the site (:func:`keys_of`) and 32 of its code,
+    the comparable name and the fields beside it.
 
     Two writings of one name have one key (case, width, script, blanks, marks); fields count as written, but
     for width and blanks.
     """
     beside = {name: value for name, value in ((n, _plain(getattr(local, n))) for n in FIELDS) if value}
     exact = (local.site, _plain(local.code), _comparable(local.name), sorted(beside.items()))
-    return hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:32]
+    return keys_of(local.site) + hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:32]
+
+
+def keys_of(site: str) -> str:
+    """The 8 hexadecimal digits with which all keys of a site begin."""
+    return hashlib.sha256(json.dumps(site).encode()).hexdigest()[:8]
 
 
 def beside(local: LocalName) -> dict[str, str]:
@@ -230,48 +236,15 @@ def beside(local: LocalName) -> dict[str, str]:
     return {name: value for name, value in asdict(local).items() if name in FIELDS and value}
 
 
-def slots_of(concept: str) -> dict[str, str]:
-    """A concept's slots with their values; empty for what is no single concept."""
-    values = concept.split("|")
-    names = {len(IMAGING_SLOTS): IMAGING_SLOTS, len(LAB_SLOTS): LAB_SLOTS}.get(len(values), ())
-    return dict(zip(names, values, strict=False)) if ";;" not in concept else {}
+def contradiction(grammars: Reads, catalogue: Catalogue, local: LocalName, own: Named, concept: str) -> str:
+    """The reading, or the reason, by which a message contradicts a concept; empty where it does not.
 
-
-def differing(one: str, other: str) -> tuple[str, ...]:
-    """The slots in which two concepts of a kind differ."""
-    first, second = slots_of(one), slots_of(other)
-    return tuple(slot for slot in first if slot in second and first[slot] != second[slot])
-
-
-def decided(own: Named, concept: str) -> tuple[str, ...]:
-    """The slots of a concept that a mapping would decide, because the name's own reading leaves them open.
-
-    A slot is settled only where every reading that the grammars hold possible says just this. A slot that
-    does not apply (``-``) is settled where none of them, and no word of the name, says otherwise.
+    ``own`` is what the grammars make of the name: an item of another concept contradicts. The fields are laid
+    beside the catalogue's own name of the concept: if they make something else of it, or something that
+    cannot be read any more, they contradict.
     """
-    readings = [slots_of(reading) for reading in (own.target or "", *own.candidates)]
-    readings = [slots for slots in readings if slots.keys() == slots_of(concept).keys()]
-    words = {slot for _, _, slot in own.spans}
-    found = []
-    for slot, value in slots_of(concept).items():
-        said = {reading[slot] for reading in readings}
-        settled = said == {value} if said else value == "-" and slot not in words
-        if not settled or value in _UNSAID:
-            found.append(slot)
-    return tuple(found)
-
-
-def persons_for(slots: Iterable[str]) -> int:
-    """How many persons have to confirm a mapping that decides these slots."""
-    return 2 if TWO_PERSONS.intersection(slots) else 1
-
-
-def contradiction(grammars: Reads, catalogue: Catalogue, local: LocalName, concept: str) -> str:
-    """The reading, or the reason, by which the message contradicts a concept; empty where it does not.
-
-    The fields are laid beside the catalogue's own name of the concept: if they make something else of it, or
-    something that cannot be read any more, they contradict.
-    """
+    if own.items and own.target != concept:
+        return own.target or ""
     item = catalogue.item_for(concept)
     if item is None:
         return ""
@@ -282,7 +255,8 @@ def contradiction(grammars: Reads, catalogue: Catalogue, local: LocalName, conce
         return ""
     alone = grammars.read(LocalName(name=item.name, kind=item.kind)).target == concept
     if alone or read.target or read.reason == "conflict":
-        return read.target or next((one for one in read.candidates if one != concept), read.reason)
+        others = (one for one in (read.target, *read.candidates) if one and one != concept)
+        return next(others, read.reason)
     return ""
 
 

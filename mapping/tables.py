@@ -118,7 +118,10 @@ class Analyte(Struct, frozen=True):
 
 
 class Setting(Struct, frozen=True):
-    """What a panel or department beside a name says: the specimen, the modality, and which panel it is."""
+    """What a panel or department beside a name says: the specimen, the modality, and which panel it is.
+
+    A specimen ``?`` is one that no concept has; a word without a code says nothing (泌尿 is no urine).
+    """
 
     code: str
     specimen: str
@@ -186,7 +189,7 @@ def tables() -> Tables:
         },
         settings={
             row["word"].upper(): Setting(row["setting"], row["specimen"], row["modality"])
-            for row in read["settings.csv"]
+            for row in sorted(read["settings.csv"], key=lambda row: -len(row["word"]))
         },
         vocabulary={slot: frozenset(codes) for slot, codes in vocabulary.items()},
         scale_matters=frozenset(scored.removeprefix("scored only for ").split()),
@@ -208,9 +211,10 @@ def expand(pattern: str) -> Iterator[str]:
 def _words(field: str, spellings: Iterable[tuple[str, str]]) -> Iterator[str]:
     for pattern in field.split(";"):
         for text in expand(pattern):
-            written = {folded(text)}
+            written = [folded(text)]
             for usual, other in spellings:
-                written |= {one.replace(usual, other) for one in written if usual in one}
+                if len(written) > 1 or usual in written[0]:
+                    written += [one.replace(usual, other) for one in written if usual in one]
             yield from filter(None, written)
 
 

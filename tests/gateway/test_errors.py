@@ -23,6 +23,7 @@ NEVER_ANSWERED = {
     "StoreError": "the store does not open, and the process does not start",
     "KeyStoreError": "the keys do not open, and the process does not start",
     "ConditionRefused": "becomes a finding of a catalogue",
+    "BulkRefused": "one line of the command line",
     "UnsupportedAlgorithm": "the keys do not open, and the process does not start",
     "UnknownKey": "becomes the state of a mark",
     "KeyNotValid": "becomes the state of a mark",

@@ -67,7 +67,17 @@ def test_the_slots_of_a_name_become_its_concept(name: str, target: str) -> None:
     [
         ("胸部CTA", "part_undivided"),
         ("冠脉CT", "method_unsaid"),
-        ("头颅MRI+MRA", "ambiguous"),
+        ("头颅平扫MRA", "ambiguous"),
+        ("颈部MRA增强", "ambiguous"),
+        ("MRCP增强", "ambiguous"),
+        ("头颅CTA平扫+增强", "ambiguous"),
+        ("脑静脉CTA", "not_listed"),
+        ("下肢静脉CTA", "not_listed"),
+        ("颈胸CT平扫", "several_regions"),
+        ("颅骨CT平扫", "not_listed"),
+        ("胸部CT增强扫描(不含造影剂)", "unknown"),
+        ("胸部CT增强(无造影剂)", "conflict"),
+        ("颅脑磁共振功能成像", "ambiguous"),
         ("胸部CT平扫/增强", "ambiguous"),
         ("CT膝关节造影", "ambiguous"),
         ("左侧胸部正位片", "ambiguous"),
@@ -152,3 +162,26 @@ def test_a_field_or_tag_that_contradicts_is_a_conflict_with_both_readings(
 @pytest.mark.parametrize("modality", ["US", "RF", "XA", "MG", "PT", "NM"])
 def test_another_modality_is_out_of_scope(modality: str) -> None:
     assert read("胸部", modality=modality) == (None, "out_of_scope")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("胸正位片", "DR|胸部|-|-|正位"),
+        ("颈椎开口位", "DR|颈椎|-|-|张口位"),
+        ("颅骨正侧位", "DR|头颅|-|-|正侧位"),
+        ("胸腔X光", "DR|胸部|-|-|U"),
+        ("脑静脉MR成像", "MR|颅脑血管|-|MRV|-"),
+        ("双下肢静脉MRV", "MR|下肢血管|B|MRV|-"),
+        ("冠脉CT造影", "CT|冠状动脉|-|CTA|-"),
+        ("心脏MR功能成像", "MR|心脏|-|function|-"),
+        ("腹部增强CT扫描", "CT|腹部*|-|contrast|-"),
+        ("头颅MRI平扫+MRA", "MR|颅脑|-|plain|- ;; MR|颅脑血管|-|MRA|-"),
+        ("头颅MRI平扫+MRA+DWI", "MR|颅脑|-|plain|DWI ;; MR|颅脑血管|-|MRA|-"),
+        ("头颅CT平扫+CTA", "CT|颅脑|-|plain|- ;; CT|颅脑血管|-|CTA|-"),
+        ("X射线计算机体层成像(CT)平扫(头部)", "CT|颅脑|-|plain|-"),
+        ("颅脑MRI平扫(3.0特斯拉)", "MR|颅脑|-|plain|-"),
+    ],
+)
+def test_names_of_price_lists_and_of_other_regions_are_read(name: str, target: str) -> None:
+    assert read(name)[0] == target

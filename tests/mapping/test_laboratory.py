@@ -224,3 +224,77 @@ def test_a_code_beside_a_name_nobody_knows_makes_no_reading() -> None:
 def test_a_loinc_code_confirms_or_contradicts_with_both_readings(loinc: str, item: str | None) -> None:
     named = NORMALISER.read(LocalName(name="谷丙转氨酶", kind="lab", loinc=loinc))
     assert (named.item, len(named.candidates)) == (item, 0 if item else 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("总胆红素(钒酸盐氧化法)", "TBIL|S|QN|-"),
+        ("尿素(脲酶-谷氨酸脱氢酶法)", "UREA|S|QN|-"),
+        ("血清钾(干化学法)", "K|S|QN|-"),
+        ("肌酐(肌氨酸氧化酶法)", "CREA|S|QN|-"),
+        ("CK-MB(免疫抑制法)", "CKMB|S|ACT|-"),
+        ("CK-MB(ng/mL)", "CKMB|S|QN|-"),
+        ("梅毒抗体(RPR法)", None),
+        ("梅毒抗体(快速血浆反应素环状卡片法)", None),
+        ("C反应蛋白(超敏散射法)", None),
+    ],
+)
+def test_a_method_in_brackets_changes_nothing_unless_it_says_another_item(
+    name: str, target: str | None
+) -> None:
+    assert read(name)[0] == target
+
+
+@pytest.mark.parametrize(
+    ("name", "panel", "target"),
+    [
+        ("钾", "尿电解质", "K|U|QN|-"),
+        ("肌酐", "尿微量白蛋白/肌酐", "CREA|U|QN|-"),
+        ("肌酐", "24小时尿肌酐", "CREA|U24|QN|-"),
+        ("尿素", "尿素测定", "UREA|S|QN|-"),
+        ("肌酐", "泌尿科肾功能", "CREA|S|QN|-"),
+        ("氯", "脑脊液生化", "CL|CSF|QN|-"),
+        ("总蛋白", "胸水生化", None),
+        ("氧分压", "生化", None),
+        ("血糖", "糖耐量试验", None),
+        ("皮质醇", "地塞米松抑制试验", None),
+        ("空腹血糖", "糖耐量试验", "GLU|S|QN|fasting"),
+        ("PT", "凝血功能", "PT|P|QN|-"),
+        ("PCT", "血常规", "PLTCRIT|B|QN|-"),
+        ("FBG", "凝血功能", "FIB|P|QN|-"),
+        ("白细胞(LEU)", "尿常规", "LEU|U|QL|-"),
+        ("白细胞(LEU)", "血常规", None),
+    ],
+)
+def test_the_panel_beside_a_name_says_what_was_taken(name: str, panel: str, target: str | None) -> None:
+    assert read(name, context=f"panel={panel}")[0] == target
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("白蛋白/球蛋白比值(A/G)", "A/G|S|QN|-"),
+        ("红细胞分布宽度(RDW-CV)", "RDWCV|B|QN|-"),
+        ("三碘甲状腺原氨酸(游离)", "FT3|S|QN|-"),
+        ("抗-HIV(1+2)", "HIVAB|S|?|-"),
+        ("有核红细胞计数", "NRBC|B|QN|-"),
+        ("餐后2小时血糖(PBG)", "GLU|S|QN|2hPP"),
+        ("甲功-T3", "T3|S|QN|-"),
+        ("性激素(P)", "PROG|S|QN|-"),
+        ("尿十项", "PANEL|UA|U|十"),
+    ],
+)
+def test_a_bracket_that_says_more_is_taken_at_its_word(name: str, target: str) -> None:
+    assert read(name)[0] == target
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("FBG", "TTE", "LPS", "HTG", "Ca2+", "锌", "铜"),
+        *("中性分叶核粒细胞百分比", "糖化血红蛋白A1", "空腹尿糖", "幽门螺杆菌IgG抗体", "红细胞容积"),
+    ],
+)
+def test_words_that_stand_for_more_than_one_item_are_not_read(name: str) -> None:
+    assert read(name)[0] is None

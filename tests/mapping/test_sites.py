@@ -12,16 +12,8 @@ from msgspec.structs import replace
 
 from catalog import load
 from mapping import LocalName, Named, Normaliser
-from mapping.sites import (
-    FIELDS,
-    SiteNormaliser,
-    SiteTable,
-    Step,
-    decided,
-    differing,
-    key_of,
-    persons_for,
-)
+from mapping.sites import FIELDS, SiteNormaliser, SiteTable, Step, key_of, keys_of
+from mapping.slots import decided, differing, persons_for
 
 CATALOGUE = load()
 GRAMMARS = Normaliser(CATALOGUE)
@@ -89,6 +81,21 @@ def test_a_field_that_contradicts_makes_the_name_a_conflict_with_both_readings()
     named = read(urine, confirmed(urine))
     assert (named.target, named.item, named.reason) == (None, None, "conflict")
     assert named.candidates[0] == ALB
+
+
+@pytest.mark.parametrize("specimen", ["脑脊液", "粪便"])
+@pytest.mark.parametrize("concept", ["CU|S|QN|-", "ZN|S|QN|-", "PH|BG|QN|-"])
+def test_a_specimen_contradicts_also_where_the_item_s_own_name_cannot_be_read(
+    concept: str, specimen: str
+) -> None:
+    other = replace(NAME, name="特约项目", specimen=specimen)
+    assert read(other, confirmed(other, concept)).reason == "conflict"
+
+
+def test_what_the_grammars_read_otherwise_by_now_is_a_conflict() -> None:
+    learnt = replace(NAME, name="总蛋白")
+    named = read(learnt, confirmed(learnt))
+    assert (named.item, named.reason, named.candidates) == (None, "conflict", (ALB, TP))
 
 
 def test_a_confirmed_concept_without_an_item_in_force_is_not_listed() -> None:
@@ -258,4 +265,5 @@ def test_reading_behind_a_table_never_raises_and_leaves_other_names_alone(
 @given(st.builds(LocalName, name=st.text(max_size=8), site=st.text(max_size=4), code=st.text(max_size=4)))
 def test_a_key_is_short_and_always_the_same(local: LocalName) -> None:
     assert key_of(local) == key_of(replace(local))
-    assert len(key_of(local)) == 32
+    assert len(key_of(local)) == 40
+    assert key_of(local).startswith(keys_of(local.site))
