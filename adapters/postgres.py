@@ -22,6 +22,7 @@ from adapters.errors import KeyTaken, StoreError, StoreUnavailable
 from adapters.schema import (
     INT64,
     POSTGRES,
+    TRIM,
     VERSIONS,
     check_hash,
     document_row,
@@ -31,6 +32,7 @@ from adapters.schema import (
     row_tally,
     span,
     tally_row,
+    trims,
     unpack_frontier,
 )
 from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
@@ -160,6 +162,7 @@ class PostgresStore:
                     )
                     if counted := [tally_row(tally) for tally in added_up(tallies)]:
                         await connection.execute(_ADD, *map(list, zip(*counted, strict=True)))
+                        await connection.executemany(TRIM, trims(tallies))
             except asyncpg.UniqueViolationError:
                 taken = await connection.fetchval(
                     "SELECT entry_id FROM entry WHERE entry_id = ANY($1) LIMIT 1", ids

@@ -13,12 +13,12 @@ change: a new version appends one. ``schema_version`` has a row for each migrati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from adapters.errors import StoreError
-from adapters.store import Document, Tally
+from adapters.store import TALLIES, TALLY_GROUP, Document, Tally
 from security.tree import HASH_SIZE, Frontier
 
 INT64 = 2**63 - 1
@@ -117,6 +117,22 @@ def row_tally(row: Any) -> Tally:
         last=datetime.fromisoformat(last),
         count=count,
     )
+
+
+TRIM = """
+DELETE FROM tally WHERE kind = $1 AND id BETWEEN $2 AND $3
+AND (SELECT count(*) FROM tally WHERE kind = $1 AND id BETWEEN $2 AND $3) > $4
+AND id NOT IN (
+    SELECT id FROM tally WHERE kind = $1 AND id BETWEEN $2 AND $3 ORDER BY count DESC, last DESC LIMIT $4
+)
+"""
+"""Keeps to the bound of a group of tallies; with :func:`trims`."""
+
+
+def trims(tallies: Sequence[Tally]) -> list[tuple[str, str, str, int]]:
+    """For each group of these tallies: kind, what its ids lie between, and how many are kept."""
+    found = sorted({(tally.kind, tally.id[:TALLY_GROUP]) for tally in tallies})
+    return [(kind, begin, begin + "\U0010ffff", TALLIES) for kind, begin in found]
 
 
 def span(start: int, count: int) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
     INT64,
     SQLITE,
+    TRIM,
     VERSIONS,
     check_hash,
     document_row,
@@ -31,6 +32,7 @@ from adapters.schema import (
     row_tally,
     span,
     tally_row,
+    trims,
     unpack_frontier,
 )
 from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
@@ -224,18 +226,14 @@ class SqliteStore:
         try:
             connection.executemany(
                 "INSERT INTO entry VALUES (?, ?, ?, ?)",
-                [
-                    (i, entry.entry_id, entry.body, entry.leaf)
-                    for i, entry in zip(indexes, entries, strict=True)
-                ],
+                [(i, one.entry_id, one.body, one.leaf) for i, one in zip(indexes, entries, strict=True)],
             )
             connection.executemany(
                 "INSERT INTO secret VALUES (?, ?, ?)",
                 [(entry.entry_id, entry.salt, entry.payload) for entry in entries],
             )
             connection.executemany(
-                "INSERT INTO document VALUES (?, ?, ?, ?, ?)",
-                [document_row(document) for document in documents],
+                "INSERT INTO document VALUES (?, ?, ?, ?, ?)", list(map(document_row, documents))
             )
         except sqlite3.IntegrityError:
             connection.execute("ROLLBACK")  # what is found now was there before
@@ -246,6 +244,7 @@ class SqliteStore:
             " SET body = excluded.body, last = excluded.last, count = count + excluded.count",
             [tally_row(tally) for tally in added_up(tallies)],
         )
+        connection.executemany(TRIM, [dict(zip("1234", group, strict=True)) for group in trims(tallies)])
         connection.execute("UPDATE log_head SET size = ?, frontier = ?", (grown.size, pack_frontier(grown)))
         return Committed(frontier.size, grown.size, grown.root(self.hash_name))
 

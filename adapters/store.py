@@ -53,11 +53,17 @@ class Document(Struct, frozen=True, kw_only=True):
             raise StoreError(f"the time of a {self.kind} has no time zone")
 
 
+TALLY_GROUP, TALLIES = 8, 10_000
+"""The characters that ids of one group begin with, and how many tallies are kept of a group."""
+
+
 class Tally(Struct, frozen=True, kw_only=True):
     """How often something was met, ``id`` being unique within ``kind``: the newest ``body`` that came with
     it, and when it was met first and last (aware).
 
-    Keeping one adds its count to what stands there. Making one raises StoreError as a document does.
+    Keeping one adds its count to what stands there. Tallies of a kind whose ids begin with the same
+    ``TALLY_GROUP`` characters are a group; of more than ``TALLIES`` in it, those met least often are deleted,
+    and of these the ones that were not met for longest. Making one raises StoreError as a document does.
     """
 
     kind: str

@@ -6,9 +6,10 @@ the commit of the question: a name as a count in its row, which is made at the f
 a mapping as a mark beside the decision's id, so that a revocation can say which decisions it reopens.
 
 A row is one site's name with its code and fields; its id is the key that a confirmation has
-(:func:`mapping.sites.key_of`). There are never more rows than different names. Names of examinations are no
-personal data, but hospitals put anything there: a text in which a person's number is recognised makes no row,
-and no more than 200 characters of a text are kept.
+(:func:`mapping.sites.key_of`). The rows of one site are a group of tallies, so whoever sends ever new names
+fills its own site's queue at most, and pushes out what was met least. Names of examinations are no personal
+data, but hospitals put anything there: a text in which a person's number is recognised makes no row, and no
+more than 200 characters of a text are kept.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def kept_as_written(local: LocalName) -> bool:
 def _person_in(text: str) -> bool:
     if not any(c.isdigit() for c in text):
         return False
-    bare = re.sub(r"[\s\-·.]", "", unicodedata.normalize("NFKC", text)).upper()
+    bare = re.sub(r"[^\w:]|_", "", unicodedata.normalize("NFKC", text)).upper()
     for found in _NUMBERS.finditer(bare):
         for kind, number in zip(_KINDS, found.groups(), strict=True):
             try:

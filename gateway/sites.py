@@ -8,7 +8,10 @@ all the others, and two stewards at two replicas cannot both be the first of the
 
 The gateway looks for new steps every ``catalogue_poll_s`` seconds and swaps the table as a whole. Whoever
 reads takes it once (:meth:`Sites.applied`): a check that runs finishes under what it began with. A step whose
-signature does not hold, or whose entry is not in the ledger, is refused with a log event and changes nothing.
+signature does not hold, or whose entry is not in the ledger, is refused with a log event and puts nothing in
+force. A revocation counts all the same (its key may be one that was compromised later): where trust is in
+doubt a name is rather not read. So nothing at all is in force when a step is missing from the chain, because
+it may have been a revocation.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from msgspec.structs import replace
 
 from adapters import StoreError
 from adapters.store import Document, Store
+from gateway.errors import EvidenceUnavailable
 from gateway.publishing import PURPOSE
 from gateway.rules import Rules
 from gateway.settings import Settings
@@ -63,7 +67,8 @@ class Sites:
         self._store = store
         self._keys = keys
         self._log = log
-        self._last = ""
+        self._last = 0
+        self._missing = ""
         self._entries: dict[str, str] = {}
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -82,8 +87,16 @@ class Sites:
 
     @property
     def following(self) -> str:
-        """The id that the next step has to have."""
-        return f"{int(self._last or 0) + 1:08d}"
+        """The id that the next step has to have.
+
+        Raises:
+            EvidenceUnavailable: a step is missing, so none can follow.
+        """
+        if self._missing:
+            raise EvidenceUnavailable(
+                f"the store lacks step {self._missing} of the confirmed names: restore it, then start again"
+            )
+        return _id(self._last + 1)
 
     def entry_of(self, step: str) -> str:
         """The ledger entry of a step, or empty."""
@@ -120,16 +133,25 @@ class Sites:
             KeyStoreError: the own keys cannot be read.
         """
         async with self._lock:
-            while page := await self._store.documents(KIND, self._last, _PAGE):
-                steps = []
+            last, steps = self._last, list[Step]()
+            while not self._missing and (page := await self._store.documents(KIND, _id(last), _PAGE)):
+                ids = map(_id, range(last + 1, last + len(page) + 1))
+                wrong = (id_ for id_, document in zip(ids, page, strict=True) if document.id != id_)
+                if missing := next(wrong, ""):
+                    self._log("mapping_refused", step=missing, detail="it is missing")
+                    self._missing, self.table = missing, SiteTable()
+                    return
                 for step, entry in await asyncio.to_thread(self._verified, page):
-                    if await self._store.index_of(entry) is None:
+                    if await self._store.index_of(entry) is not None:
+                        self._entries[step.id] = entry
+                    elif step.act == "confirm":
                         self._log("mapping_refused", step=step.id, detail="its entry is not in the ledger")
                         continue
-                    self._entries[step.id] = entry
                     steps.append(step)
-                self.table = self.table.after(steps)
-                self._last = page[-1].id
+                last += len(page)
+            if steps:
+                self.table = await asyncio.to_thread(self.table.after, steps)
+            self._last = last
 
     def start(self) -> None:
         """Begin to look for new steps."""
@@ -148,10 +170,11 @@ class Sites:
                 await self.poll()
 
     def _verified(self, page: Sequence[Document]) -> list[tuple[Step, str]]:
-        """The steps whose signatures hold, with their ledger entries; runs in a thread."""
+        """The steps that count, with their ledger entries; runs in a thread."""
         keys = {key.kid: key for key in self._keys.list() if key.owner == self._settings.owner}
         found = []
         for document in page:
+            step = None
             try:
                 kept = msgspec.json.decode(document.body, type=_Kept)
                 step = msgspec.json.decode(kept.statement, type=Step)
@@ -161,6 +184,12 @@ class Sites:
                 verifier(key).verify(_DOMAIN + kept.statement.encode(), from_base64url(kept.signature))
             except (msgspec.MsgspecError, UnicodeError, TrustError, ValueError) as wrong:
                 self._log("mapping_refused", step=document.id, detail=type(wrong).__name__)
+                if step and step.act == "revoke":
+                    found.append((step, kept.entry))
             else:
                 found.append((step, kept.entry))
         return found
+
+
+def _id(number: int) -> str:
+    return f"{number:08d}"

@@ -13,7 +13,7 @@ import typer
 from gateway.commands.common import AsJson, Stop, console, plainly, print_json, read_file
 
 if TYPE_CHECKING:
-    from gateway.stewarding import MappingOut, NameOut, ProposalOut, RevocationOut
+    from gateway.steward_values import MappingOut, NameOut, ProposalOut, RevocationOut
     from mapping import LocalName
     from mapping.proposals import Replay
 
@@ -44,7 +44,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show the queue by site, reason and unexplained token, those of the most messages first."""
-    from gateway.stewarding import QueueOut
+    from gateway.steward_values import QueueOut
 
     query = {"site": site, "reason": reason, "limit": str(limit), "after": after}
     found = _get(gateway, "review", token_file, query, QueueOut)
@@ -71,7 +71,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a name as it is read now, and the items whose names are most like it."""
-    from gateway.stewarding import EntryOut
+    from gateway.steward_values import EntryOut
 
     found = _get(gateway, f"review/{quote(id_, safe='')}", token_file, {}, EntryOut)
     if as_json:
@@ -111,7 +111,7 @@ def confirm(
 
     Exit status 1: another person has to confirm the same before it is in force.
     """
-    from gateway.stewarding import MappingOut
+    from gateway.steward_values import MappingOut
 
     body = {"item": item, "concept": concept, "note": note}
     path = f"review/{quote(id_, safe='')}/confirmations"
@@ -132,7 +132,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Take a confirmed mapping back, and list the decisions that rested on it."""
-    from gateway.stewarding import RevocationOut
+    from gateway.steward_values import RevocationOut
 
     path = f"mappings/{quote(id_, safe='')}"
     found = _post(gateway, f"{path}/revocations", token_file, {"reason": reason}, RevocationOut)
@@ -162,7 +162,7 @@ def proposals(
     proposal would change an answer.
     """
     from catalog import load
-    from gateway.stewarding import ProposalsOut
+    from gateway.steward_values import ProposalsOut
     from mapping.proposals import replay_proposal
     from mapping.sites import SiteTable
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.errors import BadRequest
 from gateway.faces.common import client_of, read, reply
 from gateway.faces.describe import describe
-from gateway.stewarding import (
+from gateway.steward_values import (
     ConfirmIn,
     EntryOut,
     ErasedOut,
@@ -21,8 +21,8 @@ from gateway.stewarding import (
     QueueOut,
     RevocationOut,
     RevokeIn,
-    Stewarding,
 )
+from gateway.stewarding import Stewarding
 
 LARGEST = 500
 _TEXT = {"type": "string", "maxLength": 200}

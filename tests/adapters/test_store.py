@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
 from adapters.schema import MIGRATIONS, SQLITE, pack_frontier, pending, unpack_frontier
-from adapters.store import Document, Secret, Store, Tally
+from adapters.store import TALLIES, Document, Secret, Store, Tally
 from security.errors import LedgerRefused
 from security.ledger import Sealed
 from security.tree import Frontier, inclusion_proof, leaf_hash, root_of, verify_inclusion
@@ -329,6 +329,17 @@ async def test_a_forgotten_tally_is_gone(store_open: Store) -> None:
     assert not await store_open.forget("review", "T-1")
     assert await store_open.tally("review", "T-1") is None
     assert [one.id for one in await store_open.tallies("review")] == ["T-2"]
+
+
+async def test_a_full_group_of_tallies_keeps_those_met_most_and_last(store_open: Store) -> None:
+    met_once = [tally(f"11111111{number:05d}", after=number) for number in range(TALLIES)]
+    await store_open.commit([], [], [tally("11111111often", count=2), tally("22222222")])
+    await store_open.commit([], [], met_once)
+    await store_open.commit([], [], [tally("11111111new", after=TALLIES)])
+    ids = [one.id for one in await store_open.tallies("review", "", 2 * TALLIES)]
+    assert len(ids) == TALLIES + 1
+    assert {"11111111often", "11111111new", "22222222"} < set(ids)
+    assert not {"1111111100000", "1111111100001"} & set(ids)
 
 
 def test_a_tally_without_a_time_zone_is_refused() -> None:

@@ -371,6 +371,28 @@ def test_an_edition_tampered_with_is_not_in_force_after_a_restart(own: Live, tmp
     assert (done.status, "✗ edition ex-lab@1: refused" in done.out) == (1, True)
 
 
+# what overlaps
+
+
+@pytest.mark.parametrize(("status", "asked"), [("active,,", True), ("suspended,{since},示例原因", False)])
+def test_a_dropped_code_is_not_decided_past_a_suspension(
+    own: Live, tmp_path: Path, status: str, asked: bool
+) -> None:
+    now = datetime.now(UTC)
+    head = (
+        "id,institution,items,valid_from,valid_to,scope,level,basis,batch,status,status_from,reason,source\n"
+    )
+    row = "Q-EX,EX-SC-01,BOTH,2025-01-01,2035-12-31,CHUANYU,agreement,示例,,{status},a test\n"
+    versions = [("1", -1, ("OLD1", "BOTH"), "active,,"), ("2", 1, ("BOTH",), status)]
+    for version, hours, codes, said in versions:
+        folder = edition(tmp_path, version, now + hours * 3600 * SECONDS, codes)
+        text = head + row.format(status=said.format(since=f"{now:%Y-%m-%dT%H:%M:%S}Z"))
+        (folder / "qualifications.csv").write_text(text, encoding="utf-8")
+        published(folder, config_of(own, tmp_path))
+    rules = look(own.settings).for_codes(now + 7200 * SECONDS, ["OLD1"])
+    assert ("OLD1" in rules.catalogue.items) == asked
+
+
 # who may look
 
 

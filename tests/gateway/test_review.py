@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from adapters.sqlite import SqliteStore
-from adapters.store import Document
-from gateway.review import kept_as_written
-from gateway.stewarding import EntryOut, GroupOut, MappingOut, MappingsOut, QueueOut, RevocationOut
-from mapping import LocalName
+from adapters.store import Document, Tally
+from catalog import load
+from gateway._steward_queue import settled
+from gateway.review import Row, kept_as_written
+from gateway.rules import Rules
+from gateway.steward_values import EntryOut, GroupOut, MappingOut, MappingsOut, QueueOut, RevocationOut
+from mapping import LocalName, Normaliser
+from mapping.sites import SiteNormaliser, SiteTable, Step, key_of
 from security.ledger import read_entry
 from tests.gateway.live import (
     OWN,
@@ -335,6 +343,8 @@ def test_a_name_with_a_person_s_number_makes_no_row(live: Live, his: httpx.Clien
     [
         ("CA19-9", True),
         ("胸部CT（64排，2026年）", True),
+        ("/".join((PATIENT[:6], PATIENT[6:14], PATIENT[14:])), False),
+        (f"{PATIENT[:9]}\u200b{PATIENT[9:]}", False),
         (PATIENT.translate({ord(str(d)): chr(0xFF10 + d) for d in range(10)}), False),
         ("护照 CHN:E12345678", False),
         ("\ud800", False),
@@ -343,6 +353,23 @@ def test_a_name_with_a_person_s_number_makes_no_row(live: Live, his: httpx.Clien
 )
 def test_only_what_may_stand_there_is_kept(text: str, kept: bool) -> None:
     assert kept_as_written(LocalName(name=text)) is kept
+
+
+@pytest.mark.parametrize(
+    ("concept", "after", "answered"),
+    [("ALB|S|QN|-", 1, True), ("ZZZ|S|QN|-", -1, True), ("ZZZ|S|QN|-", 1, False)],
+)
+def test_a_confirmed_name_that_is_met_and_not_read_comes_back(
+    concept: str, after: int, answered: bool
+) -> None:
+    catalogue, at = load(), datetime.now(UTC)
+    grammars, local = Normaliser(catalogue), LocalName(name="特约项目", kind="lab", site=OWN)
+    step = Step(id="1", act="confirm", by="a", at=at, key=key_of(local), local=local, concept=concept)
+    table = SiteTable().after([replace(step, persons=1)])
+    met_at = at + timedelta(seconds=after)
+    tally = Tally(kind="review", id=key_of(local), body=b"", first=met_at, last=met_at)
+    rules = Rules(catalogue, SiteNormaliser(grammars, catalogue, table))
+    assert settled(tally, Row(local, "unknown", "特约项目"), table, rules) is answered
 
 
 def test_an_erased_row_is_gone(live: Live, his: httpx.Client) -> None:
@@ -369,6 +396,10 @@ def test_a_row_shows_how_it_is_read_and_what_it_may_mean(live: Live, his: httpx.
 @pytest.mark.parametrize("who", ["his", "peer", "auditor"])
 def test_the_queue_is_for_stewards(live: Live, who: str) -> None:
     assert live.client(who).get("/api/v1/review").status_code == 403
+
+
+def test_proposals_are_not_for_the_steward_of_one_hospital(live: Live) -> None:
+    assert live.client("own-steward").get("/api/v1/review/proposals").status_code == 403
 
 
 def test_an_auditor_may_read_the_mappings(live: Live) -> None:
@@ -421,6 +452,39 @@ def test_a_step_that_nobody_signed_changes_nothing(tmp_path: Path) -> None:
         forge(live)
         until(lambda: bool(live.events("mapping_refused")), 10)
         assert met(live.client(), name) == review
+
+
+def test_a_revocation_counts_also_when_its_signature_holds_no_longer(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, []) as first:
+        name = new_name()
+        review = met(first.client(), name)
+        revoke(first.client("steward"), both(first, review).id)
+        by_hand(first, "UPDATE document SET body = replace(body, 'signature\":\"', 'signature\":\"AA')"
+                       " WHERE kind = 'mapping' AND id = '00000003'")  # fmt: skip
+        with started(first.settings, first.tokens) as second:
+            assert [event["step"] for event in second.events("mapping_refused")] == ["00000003"]
+            assert met(second.client(), name) == review
+
+
+def test_while_a_step_is_missing_nothing_is_in_force_and_none_follows(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, []) as first:
+        name, other = new_name(), new_name()
+        review = met(first.client(), name)
+        mapping = both(first, review)
+        revoke(first.client("steward"), mapping.id)
+        both(first, review)
+        by_hand(first, "DELETE FROM document WHERE kind = 'mapping' AND id = '00000003'")
+        with started(first.settings, first.tokens) as second:
+            assert [event["step"] for event in second.events("mapping_refused")] == ["00000003"]
+            assert met(second.client(), name) == review
+            path = f"/api/v1/review/{met(second.client(), other)}/confirmations"
+            assert second.client("steward").post(path, json={"item": ALB}).status_code == 503
+
+
+def by_hand(live: Live, statement: str) -> None:
+    """Change the database as one who may write to it."""
+    with closing(sqlite3.connect(live.store)) as connection, connection:
+        assert connection.execute(statement).rowcount == 1
 
 
 def forge(live: Live) -> None:
