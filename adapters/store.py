@@ -7,8 +7,8 @@ here.
 
 **Trust.** Nothing in a store is believed because it stands there. Who can write to the database can delete
 and hide, but not rewrite what was published unseen: the root of every published checkpoint is signed, and
-whoever kept one notices. ``secret`` and ``document`` hold patients' data and deserve the database's
-protection (disk encryption, least privilege); the other tables hold none.
+whoever kept one notices. ``secret``, ``document`` and ``tally`` hold what hospitals sent and deserve the
+database's protection (disk encryption, least privilege); the other tables hold no person's data.
 
 **Errors.** Every method but ``close`` raises :class:`StoreUnavailable` when the database cannot be reached or
 does not answer in time, and leaks no exception of a driver.
