@@ -18,43 +18,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from msgspec import Struct
-
 from catalog import Catalogue
 from mapping import specimens
 from mapping.imaging import Imaging
 from mapping.laboratory import Laboratory
-from mapping.reading import REASONS, LocalName, Read
+from mapping.reading import LocalName, Named, Read
+from mapping.slots import differing
 from mapping.tables import Tables, tables
 from mapping.text import LONGEST, Text, canonical, folded, places
-
-__all__ = ["REASONS", "LocalName", "Named", "Normaliser"]
-
-
-class Named(Struct, frozen=True, kw_only=True):
-    """The reading of one name.
-
-    ``target`` is the concept, or several joined by `` ;; ``, also where the catalogue has no item for it;
-    None on an abstention. ``item`` is the one item, ``items`` all of them where one name holds several
-    examinations. ``reason`` is empty where there is one item, else a code of :data:`REASONS`. ``spans`` are
-    ``(start, end, slot)`` over the name as written. ``residue`` is what nobody could explain,
-    ``candidates`` are the readings that compete, and ``differs`` is the slot in which they differ.
-    ``tables`` names the versions of catalogue and tables. ``confirmed`` is the id of the site's own mapping,
-    where that one counted.
-    """
-
-    name: str
-    target: str | None
-    item: str | None
-    reason: str
-    spans: tuple[tuple[int, int, str], ...]
-    tables: str
-    mark: str | None
-    items: tuple[str, ...] = ()
-    residue: str = ""
-    candidates: tuple[str, ...] = ()
-    differs: str = ""
-    confirmed: str = ""
 
 
 _DIFFERS = {
@@ -70,9 +41,6 @@ _DIFFERS = {
     "share_unsaid": "share",
     "time_unsaid": "time",
 }
-
-_IMAGING_SLOTS = ("modality", "part", "side", "method", "view")
-_LAB_SLOTS = ("analyte", "specimen", "scale", "qualifier")
 
 _BARE = frozenset(
     {"GLU", "WBC", "RBC", "PRO", "BIL", "KET", "OB", "NIT", "LEU", "SG", "PH", "COLOR", "EPI", "CAST"}
@@ -207,7 +175,7 @@ class Normaliser:
             reason = "not_listed"
         differs = _DIFFERS.get(reason, "") if reason else ""
         if reason == "conflict" and len(read.candidates) == 2:
-            differs = _first_difference(*read.candidates)
+            differs = next(iter(differing(*read.candidates)), "")
         return Named(
             name=local.name,
             target=" ;; ".join(read.concepts) or None,
@@ -232,12 +200,6 @@ def _may_be(concept: str, meant: str) -> bool:
         one == other or one == "?"
         for one, other in zip(concept.split("|")[:3], meant.split("|")[:3], strict=True)
     )
-
-
-def _first_difference(one: str, other: str) -> str:
-    slots = _IMAGING_SLOTS if one.count("|") == 4 else _LAB_SLOTS
-    pairs = zip(one.split("|"), other.split("|"), slots, strict=False)
-    return next((slot for a, b, slot in pairs if a != b), "") if "|" in one and "|" in other else ""
 
 
 def _over(name: str, text: str, spans: tuple[tuple[int, int, str], ...]) -> tuple[tuple[int, int, str], ...]:

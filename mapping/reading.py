@@ -98,6 +98,32 @@ class Token(Struct, frozen=True):
     word: Word | None
 
 
+class Named(Struct, frozen=True, kw_only=True):
+    """The reading of one name.
+
+    ``target`` is the concept, or several joined by `` ;; ``, also where the catalogue has no item for it;
+    None on an abstention. ``item`` is the one item, ``items`` all of them where one name holds several
+    examinations. ``reason`` is empty where there is one item, else a code of :data:`REASONS`. ``spans`` are
+    ``(start, end, slot)`` over the name as written. ``residue`` is what nobody could explain,
+    ``candidates`` are the readings that compete, and ``differs`` is the slot in which they differ.
+    ``tables`` names the versions of catalogue and tables. ``confirmed`` is the id of the site's own mapping,
+    where that one counted.
+    """
+
+    name: str
+    target: str | None
+    item: str | None
+    reason: str
+    spans: tuple[tuple[int, int, str], ...]
+    tables: str
+    mark: str | None
+    items: tuple[str, ...] = ()
+    residue: str = ""
+    candidates: tuple[str, ...] = ()
+    differs: str = ""
+    confirmed: str = ""
+
+
 class Read(Struct, frozen=True, kw_only=True):
     """What a grammar made of a name.
 

@@ -24,8 +24,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from catalog import Catalogue
-from mapping.normalise import Named
-from mapping.reading import LocalName
+from mapping.reading import LocalName, Named
 from mapping.slots import differing
 from mapping.text import canonical, folded
 

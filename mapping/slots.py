@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mapping.normalise import Named
+from mapping.reading import Named
 
 IMAGING_SLOTS = ("modality", "part", "side", "method", "view")
 LAB_SLOTS = ("analyte", "specimen", "scale", "qualifier")
