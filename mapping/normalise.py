@@ -27,7 +27,6 @@ from mapping.slots import differing
 from mapping.tables import Tables, tables
 from mapping.text import LONGEST, Text, canonical, folded, places
 
-
 _DIFFERS = {
     "no_modality": "modality",
     "part_unsaid": "part",
