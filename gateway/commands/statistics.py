@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from gateway.commands.common import AsJson, Stop, console, print_json, read_file
@@ -37,37 +36,21 @@ def statistics(
     small. Reading statistics is recorded in the gateway's ledger.
     """
     from gateway import statistics as counted
+    from gateway.asking import Refused, get
 
     token = read_file(token_file).decode().strip() if token_file else ""
     asked = {"from": from_, "to": to, "by": by, "side": side, "threshold": str(threshold)}
-    table = _read(f"{gateway.rstrip('/')}/api/v1/statistics", token, asked)
+    address = f"{gateway.rstrip('/')}/api/v1/statistics"
+    try:
+        table = get(address, token, asked, counted.Statistics, seconds=600)
+    except Refused as refused:
+        raise Stop(f"lianren: {refused}") from None
     if as_json:
         print_json(table)
     elif as_csv:
         sys.stdout.write(counted.as_csv(table))
     else:
         _print(table)
-
-
-def _read(address: str, token: str, asked: dict[str, str]) -> Statistics:
-    import httpx
-
-    from gateway.model import Problem
-    from gateway.statistics import Statistics
-
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        response = httpx.get(address, params=asked, headers=headers, timeout=600, trust_env=False)
-    except httpx.HTTPError as wrong:
-        raise Stop(f"lianren: {address} cannot be asked: {type(wrong).__name__}") from None
-    try:
-        if response.status_code == 200:
-            return msgspec.json.decode(response.content, type=Statistics)
-        problem = msgspec.json.decode(response.content, type=Problem)
-    except msgspec.MsgspecError:
-        raise Stop(f"lianren: {address} answered {response.status_code} with something unreadable") from None
-    place = f" ({problem.field})" if problem.field else ""
-    raise Stop(f"lianren: {problem.status} {problem.code}: {problem.detail}{place}")
 
 
 def _print(table: Statistics) -> None:
