@@ -7,42 +7,69 @@ Pure: no network, no web framework, no database, none of the other rooms. Each m
 | `errors` | what is refused, and why |
 | `digests` | SHA-256, SM3, HMAC-SM3 |
 | `keys`, `keystore`, `trust` | key records and signatures; private keys at rest; signed key lists |
-| `mark` | the signed recognition mark |
+| `devices`, `envelope` | signing inside crypto machines; encryption of what is kept |
+| `mark`, `status` | the signed recognition mark; which marks are withdrawn |
+| `tlog_proof`, `jws` | that a ledger holds a mark; signatures over FHIR resources |
 | `ledger`, `tree`, `tiles`, `note` | entries with commitments; Merkle tree; its files; checkpoints |
-| `export`, `audit` | a ledger as a folder of files, and its offline verification |
-| `identity`, `pseudonym` | numbers in canonical form; their stand-ins |
+| `witness`, `http_signature` | cosigning the checkpoints of others; signed requests and answers |
+| `export`, `replay`, `audit` | a ledger as a folder of files, its replay, and its offline verification |
+| `proof_file` | the evidence of one decision in one file |
+| `jwt` | assertions of clients, access tokens |
+| `identity`, `pseudonym`, `oprf` | numbers in canonical form; their stand-ins, also made unseen |
 """
 
 from security import (
     audit,
+    devices,
     digests,
+    envelope,
     errors,
     export,
+    http_signature,
     identity,
+    jws,
+    jwt,
     keys,
     keystore,
     ledger,
     mark,
     note,
+    oprf,
+    proof_file,
     pseudonym,
+    replay,
+    status,
     tiles,
+    tlog_proof,
     tree,
     trust,
+    witness,
 )
 
 __all__ = [
     "audit",
+    "devices",
     "digests",
+    "envelope",
     "errors",
     "export",
+    "http_signature",
     "identity",
+    "jws",
+    "jwt",
     "keys",
     "keystore",
     "ledger",
     "mark",
     "note",
+    "oprf",
+    "proof_file",
     "pseudonym",
+    "replay",
+    "status",
     "tiles",
+    "tlog_proof",
     "tree",
     "trust",
+    "witness",
 ]

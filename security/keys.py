@@ -97,7 +97,10 @@ class Signer(Protocol):
         """Its algorithm."""
 
     def sign(self, message: bytes) -> bytes:
-        """The raw signature of `message`, 64 bytes."""
+        """The raw signature of `message`, 64 bytes.
+
+        Raises SignatureRefused or KeyStoreError when the crypto machine that holds the key does not sign.
+        """
 
 
 class Verifier(Protocol):
@@ -135,20 +138,8 @@ class KeyPair:
         lacks SM2, KeyNotValid when owner, purpose or letter are not short ASCII names.
         """
         pkcs8 = _generate(algorithm)
-        from_second = now.replace(microsecond=0)  # marks and notes state whole seconds
-        record = {
-            "kid": f"{owner}-{purpose}-{now.astimezone(SHANGHAI):%Y%m}{letter}",
-            "algorithm": algorithm,
-            "public": to_base64url(_load(algorithm, pkcs8)[0]),
-            "owner": owner,
-            "purpose": purpose,
-            "not_before": from_second,
-            "not_after": from_second + validity,
-        }
-        try:
-            return cls(convert(record, PublicKey), pkcs8)
-        except ValidationError as wrong:
-            raise KeyNotValid(f"a new {algorithm} key of '{owner}' for '{purpose}': {wrong}") from None
+        raw, _ = _load(algorithm, pkcs8)
+        return cls(new_record(raw, algorithm, owner, purpose, now, letter=letter, validity=validity), pkcs8)
 
     @property
     def kid(self) -> str:
@@ -166,6 +157,36 @@ class KeyPair:
 
     def __repr__(self) -> str:
         return f"KeyPair({self.kid})"
+
+
+def new_record(
+    raw: bytes,
+    algorithm: Algorithm,
+    owner: str,
+    purpose: str,
+    now: datetime,
+    *,
+    letter: str = "a",
+    validity: timedelta = VALIDITY,
+) -> PublicKey:
+    """The record of a new key with the public bytes `raw`, which counts from `now` (aware) for `validity`.
+
+    Raises KeyNotValid when owner, purpose or letter are not short ASCII names.
+    """
+    from_second = now.replace(microsecond=0)  # marks and notes state whole seconds
+    record = {
+        "kid": f"{owner}-{purpose}-{now.astimezone(SHANGHAI):%Y%m}{letter}",
+        "algorithm": algorithm,
+        "public": to_base64url(raw),
+        "owner": owner,
+        "purpose": purpose,
+        "not_before": from_second,
+        "not_after": from_second + validity,
+    }
+    try:
+        return convert(record, PublicKey)
+    except ValidationError as wrong:
+        raise KeyNotValid(f"a new {algorithm} key of '{owner}' for '{purpose}': {wrong}") from None
 
 
 def verifier(key: PublicKey) -> Verifier:

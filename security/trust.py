@@ -6,15 +6,19 @@ signed bytes are never rebuilt:
 
     {"payload": "<JSON of the KeyList>", "signatures": [{"kid": "…", "signature": "<base64url>"}, …]}
 
-Every pinned root of the owner must have signed: a forger then needs all of them, and a new root is
-introduced by pinning it and letting it sign beside the old one. A `TrustList` is a value: taking over a
-newer list gives another one, and a request that has begun finishes under the one that it began with.
+Every pinned root of the owner that counted when the list was issued must have signed: a forger then needs
+all of them. A new root signs beside the old one until everybody has pinned it; once the old one has ended its
+signature is asked for no more. A list that is taken over now needs the roots that count now as well, so that
+a root which has ended, and was stolen since, cannot sign a list of the past that still counts.
+
+A `TrustList` is a value: taking over a newer list gives another one, and a request that has begun finishes
+under the one that it began with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta, MsgspecError, Struct, json
@@ -22,6 +26,8 @@ from msgspec import Meta, MsgspecError, Struct, json
 from security.errors import KeyListRefused, KeyNotValid, SignatureRefused, UnknownKey
 from security.keys import AwareDatetime, OwnerId, PublicKey, Signer, from_base64url, to_base64url, verifier
 
+SKEW = timedelta(minutes=5)
+"""How far the clock of whoever issued a list may be ahead."""
 _DOMAIN = b"lianren key list v1\n"  # a signature made here means nothing anywhere else
 
 
@@ -52,31 +58,53 @@ def sign_key_list(key_list: KeyList, roots: Iterable[Signer]) -> bytes:
     return json.encode(_Envelope(payload.decode(), signatures))
 
 
-def read_key_list(envelope: bytes | str, roots: Iterable[PublicKey]) -> KeyList:
+def read_key_list(envelope: bytes | str, roots: Iterable[PublicKey], at: datetime | None = None) -> KeyList:
     """The key list of an envelope whose signatures verify by the pinned `roots` of its owner.
 
-    Looks at no clock: an auditor reads lists of long ago. Raises KeyListRefused.
+    Looks at no clock: an auditor reads lists of long ago. `at` (aware) asks for the signatures of the roots
+    that count at that time too. Raises KeyListRefused.
     """
+    signed = _opened(envelope)
     try:
-        signed = json.decode(envelope, type=_Envelope)
         key_list = json.decode(signed.payload, type=KeyList)
     except (MsgspecError, UnicodeError) as wrong:
         raise KeyListRefused(f"not a signed key list: {wrong}") from None
-    owner = key_list.owner
+    owner, issued = key_list.owner, key_list.issued
     pinned = [root for root in roots if root.owner == owner]
     if not pinned:
         raise KeyListRefused(f"no root key of '{owner}' is pinned; obtain it from the owner and pin it")
+    required = [root for root in pinned if _counts(root, issued) or (at and _counts(root, at))]
     by_kid = {signature.kid: signature.signature for signature in signed.signatures}
-    for root in pinned:
+    for root in required or pinned:
         if root.kid not in by_kid:
             raise KeyListRefused(f"the key list of '{owner}' is not signed by its pinned root {root.kid}")
         try:
-            root.check(key_list.issued, "root")
+            root.check(issued, "root")
             verifier(root).verify(_DOMAIN + signed.payload.encode(), from_base64url(by_kid[root.kid]))
         except (SignatureRefused, KeyNotValid, ValueError) as wrong:
             raise KeyListRefused(f"the key list of '{owner}', signature by {root.kid}: {wrong}") from None
     _check_keys(key_list)
     return key_list
+
+
+def signed_by(envelope: bytes | str) -> frozenset[str]:
+    """The ids of the roots that an envelope says signed it; verifies nothing. Raises KeyListRefused."""
+    return frozenset(signature.kid for signature in _opened(envelope).signatures)
+
+
+def _opened(envelope: bytes | str) -> _Envelope:
+    try:
+        return json.decode(envelope, type=_Envelope)
+    except (MsgspecError, UnicodeError) as wrong:
+        raise KeyListRefused(f"not a signed key list: {wrong}") from None
+
+
+def _counts(root: PublicKey, at: datetime) -> bool:
+    try:
+        root.check(at, "root")
+    except KeyNotValid:
+        return False
+    return True
 
 
 def _check_keys(key_list: KeyList) -> None:
@@ -111,14 +139,19 @@ class TrustList:
     def add(self, envelope: bytes | str, now: datetime) -> TrustList:
         """A trust list with the envelope's key list in place of the owner's former one.
 
-        Raises KeyListRefused when it does not verify, has expired at `now` (aware), is older than the held
-        one, or says something else under the held one's version.
+        Raises KeyListRefused when it does not verify, has expired at `now` (aware) or was issued after it, is
+        older than the held one, or says something else under the held one's version.
         """
-        key_list = read_key_list(envelope, self.roots)
+        key_list = read_key_list(envelope, self.roots, now)
         held = self.lists.get(key_list.owner)
         if key_list.expires <= now:
             raise KeyListRefused(
                 f"the key list of '{key_list.owner}' expired on {key_list.expires.isoformat()}; fetch a newer"
+            )
+        if key_list.issued > now + SKEW:
+            raise KeyListRefused(
+                f"the key list of '{key_list.owner}' was issued on {key_list.issued.isoformat()}, which is to"
+                " come; compare the clocks"
             )
         if held and (
             key_list.version < held.version or (key_list.version == held.version and key_list != held)
@@ -128,6 +161,12 @@ class TrustList:
                 f" {held.version} with other content is held; versions only grow"
             )
         return TrustList(self.roots, (self.lists | {key_list.owner: key_list}).values())
+
+    def fresh(self, now: datetime) -> TrustList:
+        """The trust list without the lists that have expired at `now` (aware)."""
+        if all(key_list.expires > now for key_list in self.lists.values()):
+            return self
+        return TrustList(self.roots, [held for held in self.lists.values() if held.expires > now])
 
     def key(self, kid: str, at: datetime, purpose: str) -> PublicKey:
         """The key of an id, valid for `purpose` on what was signed at `at`.

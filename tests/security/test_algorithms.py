@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from base64 import urlsafe_b64decode
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +19,9 @@ from security._sm2_libcrypto import Sm2Key
 from security.digests import HASHES, hmac_sm3, sha256, sm3
 from security.errors import KeyNotValid, SignatureRefused, TrustError
 from security.keys import Algorithm, raw_verifier, to_base64url, verifier
-from tests.security.material import SM2_PKCS8, SM2_PUBLIC, SM2_SIGNATURE, conformance, new_key
+from security.keystore import KeyStore
+from tests.security.machines import libcrypto_without_sm2
+from tests.security.material import NOW, SM2_PKCS8, SM2_PUBLIC, SM2_SIGNATURE, conformance, new_key
 
 MESSAGE = b"message digest"
 N = _sm2_pure.N
@@ -113,6 +119,37 @@ def test_both_sm2_verifiers_agree_on_good_and_altered_signatures(message: bytes,
     assert key.verify(message, good)
     assert not _sm2_pure.verify(SM2_PUBLIC, message, bytes(altered))
     assert not key.verify(message, bytes(altered))
+
+
+def test_both_sm2_verifiers_agree_for_many_keys() -> None:
+    for number in range(12):
+        key, other = Sm2Key.generate(), Sm2Key.generate()
+        message = b"%d" % number
+        signature = key.sign(message)
+        assert _sm2_pure.verify(key.public(), message, signature)
+        assert not _sm2_pure.verify(other.public(), message, signature)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "x"),
+    [
+        (1, _sm2_pure.GX),
+        (N - 1, _sm2_pure.GX),
+        (N + 1, _sm2_pure.GX),
+        (0, None),
+        (N, None),
+    ],
+)
+def test_multiples_of_the_base_point_come_round_at_its_order(scalar: int, x: int | None) -> None:
+    table = _sm2_pure._table(_sm2_pure.GX, _sm2_pure.GY)
+    numerator, _, z = _sm2_pure._add_multiple((0, 1, 0), scalar, table)
+    assert (numerator * pow(z, -2, _sm2_pure.P) % _sm2_pure.P if z else None) == x
+
+
+def test_adding_a_point_to_itself_doubles_it() -> None:
+    x, y = _sm2_pure.GX, _sm2_pure.GY
+    twice, _, z = _sm2_pure._add((x, y, 1), x, y)
+    assert twice * pow(z, -2, _sm2_pure.P) % _sm2_pure.P == _sm2_pure._table(x, y)[0][1][0]
 
 
 def test_a_detached_jws_made_elsewhere_verifies_with_the_sm2_key() -> None:
@@ -227,3 +264,95 @@ def _accepts(algorithm: Algorithm, public: bytes, message: bytes, signature: byt
     except TrustError:
         return False
     return True
+
+
+LACKS = {
+    "SM2": "this machine's OpenSSL was built without SM2; install a build that has it",
+    "OpenSSL": "SM2 needs OpenSSL 3 or later (libcrypto) on this machine; none was found",
+}
+
+
+@pytest.fixture(scope="module", params=LACKS)
+def lack(request: pytest.FixtureRequest) -> str:
+    """What the machine lacks."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def without_sm2(lack: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("openssl")
+    library = libcrypto_without_sm2(folder)
+    if lack == "OpenSSL":
+        library.write_bytes(b"")  # nothing that loads
+    return {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+
+
+def _run(code: str, environment: dict[str, str]) -> str:
+    started = (sys.executable, "-W", "error", "-c", code)
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        started, env=environment, cwd=root, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_signing_without_sm2_fails_with_one_line_that_says_what_is_missing(
+    lack: str, without_sm2: dict[str, str]
+) -> None:
+    said = _run(
+        "from datetime import datetime, UTC\n"
+        "from security.errors import UnsupportedAlgorithm\n"
+        "from security.keys import KeyPair\n"
+        "try:\n"
+        "    KeyPair.generate('SM2', 'cq', 'mark', datetime.now(UTC))\n"
+        "except UnsupportedAlgorithm as wrong:\n"
+        "    print(wrong)\n",
+        without_sm2,
+    )
+    assert said == LACKS[lack] + "\n"
+
+
+def test_a_kept_sm2_key_does_not_sign_without_sm2(
+    lack: str, without_sm2: dict[str, str], tmp_path: Path
+) -> None:
+    KeyStore(tmp_path / "keys", b"made up").new("SM2", "cq", "mark", NOW)
+    said = _run(
+        "from pathlib import Path\n"
+        "from security.errors import UnsupportedAlgorithm\n"
+        "from security.keystore import KeyStore\n"
+        f"store = KeyStore(Path({str(tmp_path / 'keys')!r}), b'made up')\n"
+        "try:\n"
+        "    store.load('cq-mark-202611a')\n"
+        "except UnsupportedAlgorithm as wrong:\n"
+        "    print(wrong)\n",
+        without_sm2,
+    )
+    assert said == LACKS[lack] + "\n"
+
+
+def test_verifying_without_sm2_falls_back_to_plain_python(without_sm2: dict[str, str]) -> None:
+    said = _run(
+        "from security.errors import SignatureRefused\n"
+        "from security.keys import raw_verifier\n"
+        "from tests.security.material import SM2_PUBLIC, SM2_SIGNATURE\n"
+        "verifier = raw_verifier('SM2', SM2_PUBLIC)\n"
+        "verifier.verify(b'message digest', SM2_SIGNATURE)\n"
+        "try:\n"
+        "    verifier.verify(b'message digesT', SM2_SIGNATURE)\n"
+        "except SignatureRefused as wrong:\n"
+        "    print(wrong)\n",
+        without_sm2,
+    )
+    assert said == "the SM2 signature does not verify\n"
+
+
+def test_a_point_off_the_curve_is_no_key_without_sm2(without_sm2: dict[str, str]) -> None:
+    said = _run(
+        "from security.errors import KeyNotValid\n"
+        "from security.keys import raw_verifier\n"
+        "try:\n"
+        "    raw_verifier('SM2', b'\\4' + bytes(64))\n"
+        "except KeyNotValid as wrong:\n"
+        "    print(wrong)\n",
+        without_sm2,
+    )
+    assert said == "its bytes are not an SM2 public key\n"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import stat
+from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -171,9 +174,236 @@ def test_a_damaged_key_file_is_refused(store: KeyStore, tmp_path: Path, damage: 
         KeyStore(tmp_path / "keys", PASSPHRASE).load(kid)
 
 
+@pytest.mark.parametrize("damage", ["another status", "a lengthened validity"])
+def test_a_record_that_was_changed_without_the_passphrase_is_not_listed(
+    store: KeyStore, tmp_path: Path, damage: str
+) -> None:
+    file = tmp_path / "keys" / f"{store.new('Ed25519', 'cq', 'mark', NOW).kid}.json"
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    with pytest.raises(KeyStoreError, match="was changed"):
+        store.list()
+
+
+def test_a_key_that_was_laid_there_without_the_passphrase_is_not_listed(tmp_path: Path) -> None:
+    """Else the roots would sign a key list with the key of whoever may write into the folder."""
+    foreign = KeyStore(tmp_path / "foreign", b"another passphrase").new("Ed25519", "cq", "mark", NOW).kid
+    KeyStore(tmp_path / "keys", PASSPHRASE)
+    (tmp_path / "foreign" / f"{foreign}.json").rename(tmp_path / "keys" / f"{foreign}.json")
+    with pytest.raises(KeyStoreError, match="does not open it"):
+        KeyStore(tmp_path / "keys", PASSPHRASE).list()
+
+
+def test_a_compromised_key_stays_compromised(store: KeyStore) -> None:
+    kid = store.new("Ed25519", "cq", "mark", NOW).kid
+    store.retire(kid, NOW + DAY, "compromised")
+    with pytest.raises(KeyStoreError, match="stays so"):
+        store.retire(kid, NOW + DAY)
+
+
+def test_after_the_passphrase_was_changed_everything_opens_with_the_new_one(
+    store: KeyStore, tmp_path: Path
+) -> None:
+    made = store.new("Ed25519", "cq", "mark", NOW)
+    store.new_secret("payload", NOW)
+    for passphrase in (b"the second", b"the third"):
+        store.change_passphrase(passphrase)
+        store = KeyStore(tmp_path / "keys", passphrase)
+    verifier(made.public).verify(b"message", store.load(made.kid).sign(b"message"))
+    assert [*store.secrets("payload")] == ["payload-202611a"]
+
+
+def test_after_the_passphrase_was_changed_the_former_one_opens_nothing(
+    store: KeyStore, tmp_path: Path
+) -> None:
+    store.change_passphrase(b"the second")
+    with pytest.raises(KeyStoreError, match="does not open it"):
+        KeyStore(tmp_path / "keys", PASSPHRASE)
+
+
+def test_who_has_the_store_open_goes_on_when_the_passphrase_is_changed(
+    store: KeyStore, tmp_path: Path
+) -> None:
+    KeyStore(tmp_path / "keys", PASSPHRASE).change_passphrase(b"the second")
+    kid = store.new("Ed25519", "cq", "mark", NOW).kid
+    assert KeyStore(tmp_path / "keys", b"the second").load(kid).kid == kid
+
+
+@pytest.mark.parametrize(("present", "new"), [(b"wrong", b"the second"), (PASSPHRASE, b"")])
+def test_a_passphrase_is_changed_by_who_knows_it_and_to_one_that_is(
+    store: KeyStore, tmp_path: Path, present: bytes, new: bytes
+) -> None:
+    kid = store.new("Ed25519", "cq", "mark", NOW).kid
+    with pytest.raises(KeyStoreError):
+        KeyStore(tmp_path / "keys", present).change_passphrase(new)
+    assert KeyStore(tmp_path / "keys", PASSPHRASE).load(kid).kid == kid
+
+
+def test_a_full_disk_leaves_the_former_passphrase(store: KeyStore, tmp_path: Path) -> None:
+    kid = store.new("Ed25519", "cq", "mark", NOW).kid
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        with pytest.raises(KeyStoreError, match="cannot be written"):
+            store.change_passphrase(b"the second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert KeyStore(tmp_path / "keys", PASSPHRASE).load(kid).kid == kid
+
+
 def test_a_key_id_from_outside_cannot_leave_the_folder(store: KeyStore) -> None:
     with pytest.raises(KeyStoreError, match="no key"):
         store.load("../../etc/passwd")
+
+
+def test_a_secret_has_32_random_bytes_and_an_id_that_says_purpose_and_month(store: KeyStore) -> None:
+    ids = [store.new_secret("payload", NOW), store.new_secret("payload", NOW)]
+    assert ids == ["payload-202611a", "payload-202611b"]
+    assert [len(secret) for secret in set(store.secrets("payload").values())] == [32, 32]
+
+
+def test_secrets_are_the_same_after_opening_the_store_again(store: KeyStore, tmp_path: Path) -> None:
+    store.new_secret("payload", NOW)
+    assert KeyStore(tmp_path / "keys", PASSPHRASE).secrets("payload") == store.secrets("payload")
+
+
+def test_secrets_of_a_purpose_come_with_the_newest_last(store: KeyStore) -> None:
+    for month in (11, 2, 12):
+        store.new_secret("payload", NOW.replace(month=month))
+    store.new_secret("pseudonym", NOW)
+    assert list(store.secrets("payload")) == ["payload-202602a", "payload-202611a", "payload-202612a"]
+
+
+def test_a_secret_is_nowhere_in_its_file(store: KeyStore, tmp_path: Path) -> None:
+    secret_id = store.new_secret("payload", NOW)
+    file = tmp_path / "keys" / f"{secret_id}.secret"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secret = store.secrets("payload")[secret_id]
+    assert all(form not in file.read_bytes() for form in (secret, secret.hex().encode(), b64encode(secret)))
+
+
+def test_a_forgotten_secret_is_gone(store: KeyStore) -> None:
+    secret_id = store.new_secret("payload", NOW)
+    store.forget_secret(secret_id)
+    assert store.secrets("payload") == {}
+    with pytest.raises(KeyStoreError, match=secret_id):
+        store.forget_secret(secret_id)
+
+
+@pytest.mark.parametrize("secret_id", ["../../etc/passwd", "payload", "salt", "payload-202611a.secret"])
+def test_an_id_that_is_no_secret_s_is_refused(store: KeyStore, secret_id: str) -> None:
+    with pytest.raises(KeyStoreError, match="not an id of a secret"):
+        store.forget_secret(secret_id)
+
+
+@pytest.mark.parametrize("purpose", ["", "Payload", "../payload", "pay-load"])
+def test_a_secret_s_purpose_is_a_short_ascii_name(store: KeyStore, purpose: str) -> None:
+    with pytest.raises(KeyStoreError):
+        store.new_secret(purpose, NOW)
+
+
+def test_another_passphrase_opens_no_secret(store: KeyStore, tmp_path: Path) -> None:
+    store.new_secret("payload", NOW)
+    with pytest.raises(KeyStoreError, match="passphrase does not open"):
+        KeyStore(tmp_path / "keys", b"another").secrets("payload")
+
+
+def test_a_secret_that_takes_another_s_place_is_refused(store: KeyStore, tmp_path: Path) -> None:
+    first, second = (tmp_path / "keys" / f"{store.new_secret('payload', NOW)}.secret" for _ in range(2))
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(KeyStoreError, match="changed"):
+        store.secrets("payload")
+
+
+def test_a_secret_s_file_open_to_others_is_refused(store: KeyStore, tmp_path: Path) -> None:
+    file = tmp_path / "keys" / f"{store.new_secret('payload', NOW)}.secret"
+    file.chmod(0o640)
+    with pytest.raises(KeyStoreError, match="chmod 0600"):
+        KeyStore(tmp_path / "keys", PASSPHRASE)
+
+
+def test_replicas_that_make_secrets_at_once_share_no_id(store: KeyStore, tmp_path: Path) -> None:
+    stores = [KeyStore(tmp_path / "keys", PASSPHRASE) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        ids = list(threads.map(lambda number: stores[number % 4].new_secret("payload", NOW), range(20)))
+    assert sorted(ids) == list(store.secrets("payload"))
+    assert len(set(ids)) == 20
+
+
+def test_the_27th_secret_of_a_month_is_refused(store: KeyStore) -> None:
+    for _ in range(26):
+        store.new_secret("payload", NOW)
+    with pytest.raises(KeyStoreError, match="26 secrets"):
+        store.new_secret("payload", NOW)
+
+
+def test_a_draft_that_a_killed_process_left_does_no_harm(store: KeyStore, tmp_path: Path) -> None:
+    kid = store.new("Ed25519", "cq", "mark", NOW).kid
+    (tmp_path / "keys" / ".cq-mark-202611b.json.0a1b2c3d").write_bytes(b'{"public"')
+    reopened = KeyStore(tmp_path / "keys", PASSPHRASE)
+    assert [key.kid for key in reopened.list()] == [kid]
+    assert reopened.new("Ed25519", "cq", "mark", NOW).kid == "cq-mark-202611b"
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(store: KeyStore, tmp_path: Path) -> None:
+    kid = store.new("Ed25519", "cq", "mark", NOW).kid
+    before = sorted((tmp_path / "keys").iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        for write in (lambda: store.new_secret("payload", NOW), lambda: store.retire(kid, NOW)):
+            with pytest.raises(KeyStoreError, match="cannot be written"):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted((tmp_path / "keys").iterdir()) == before
+    assert store.load(kid).public.status == "active"
+
+
+def _raw_pseudonym_key(tmp_path: Path, key: bytes) -> Path:
+    file = tmp_path / "keys" / "pseudonym.key"
+    file.write_bytes(key)
+    file.chmod(0o600)
+    return file
+
+
+def test_the_bare_pseudonym_key_of_version_0_2_is_sealed_under_its_epoch(
+    store: KeyStore, tmp_path: Path
+) -> None:
+    file = _raw_pseudonym_key(tmp_path, bytes(range(32)))
+    assert store.secrets("pseudonym") == {"pseudonym-2026a": bytes(range(32))}
+    assert not file.exists()
+
+
+def test_the_epoch_of_version_0_2_is_older_than_every_other(store: KeyStore, tmp_path: Path) -> None:
+    _raw_pseudonym_key(tmp_path, bytes(32))
+    store.new_secret("pseudonym", NOW)
+    assert list(store.secrets("pseudonym")) == ["pseudonym-2026a", "pseudonym-202611a"]
+
+
+def test_a_bare_pseudonym_key_that_was_taken_over_before_may_lie_there_again(
+    store: KeyStore, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        _raw_pseudonym_key(tmp_path, bytes(range(32)))
+        assert store.secrets("pseudonym") == {"pseudonym-2026a": bytes(range(32))}
+
+
+def test_a_bare_pseudonym_key_never_replaces_another(store: KeyStore, tmp_path: Path) -> None:
+    _raw_pseudonym_key(tmp_path, bytes(32))
+    store.secrets("pseudonym")
+    file = _raw_pseudonym_key(tmp_path, bytes(range(32)))
+    with pytest.raises(KeyStoreError, match="another key"):
+        store.secrets("pseudonym")
+    assert file.exists()
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_bare_pseudonym_key_of_another_length_is_refused(
+    store: KeyStore, tmp_path: Path, size: int
+) -> None:
+    _raw_pseudonym_key(tmp_path, bytes(size))
+    with pytest.raises(KeyStoreError, match="damaged"):
+        store.secrets("pseudonym")
 
 
 def test_a_trusted_key_is_found_for_its_purpose_and_time() -> None:
