@@ -1,25 +1,27 @@
-"""Numbers and pseudonyms. Every number here is made up: its area code 999999 is nobody's."""
+"""Numbers of persons and organisations. Every number here is made up: area code 999999 is nobody's."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from security.errors import IdentityRefused, KeyStoreError
+from security.errors import IdentityRefused
 from security.identity import (
     IDENTIFIER_TYPES,
     RESIDENT_SYSTEM,
+    Identifier,
     identifier,
     identifier_in,
+    known_type,
     organisation_code,
     resident_number,
 )
-from security.pseudonym import Pseudonymiser
 
 GOOD = "999999199001010016"
 WITH_X = "99999919900101018X"
-KEY = bytes(range(32))
 
 
 def _checked(body: str) -> str:
@@ -117,7 +119,7 @@ def test_identifiers_have_the_system_of_their_type() -> None:
 
 
 def test_an_unknown_identifier_type_is_refused_with_those_accepted() -> None:
-    with pytest.raises(IdentityRefused, match="resident-id, passport, health-card"):
+    with pytest.raises(IdentityRefused, match="resident-id, residence-permit, permanent-residence, passport"):
         identifier("driving-licence", "1")
 
 
@@ -169,43 +171,100 @@ def test_a_wrong_unified_social_credit_code_is_refused(code: str) -> None:
         organisation_code(code)
 
 
-def test_a_pseudonym_is_the_same_for_every_spelling() -> None:
-    maker = Pseudonymiser(KEY, "2026a")
-    assert maker.for_recipient("resident-id", "999999900101001", "sc") == maker.for_recipient(
-        "resident-id", GOOD, "sc"
-    )
+# The two numbers of the Immigration Administration's note on the card of 2023; the old form of one of them.
+@pytest.mark.parametrize("number", ["911124198108030024", "932682198501010017"])
+def test_a_permanent_residence_card_of_2023_is_one_identifier_with_the_resident_number(number: str) -> None:
+    card = identifier("permanent-residence", number)
+    assert card == identifier("resident-id", number) == identifier_in(RESIDENT_SYSTEM, number)
 
 
-def test_a_pseudonym_stays_what_it_is() -> None:
-    made = Pseudonymiser(KEY, "2026a").for_recipient("resident-id", GOOD, "sc")
-    assert made == "2026a.5jKEx0893tlDTUaLd8qqiD4B4Ux2SoSlKWHlK8M_Yd8"
+def test_an_earlier_permanent_residence_card_has_three_letters_and_12_digits() -> None:
+    card = identifier("permanent-residence", "can110081080310")
+    assert (card.type, card.value) == ("permanent-residence", "CAN110081080310")
 
 
-def test_pseudonyms_differ_by_person_type_recipient_epoch_and_key() -> None:
-    maker = Pseudonymiser(KEY, "2026a")
-    made = {
-        maker.for_recipient("resident-id", GOOD, "sc"),
-        maker.for_recipient("resident-id", WITH_X, "sc"),
-        maker.for_recipient("health-card", GOOD, "sc"),
-        maker.for_recipient("resident-id", GOOD, "lab8"),
-        Pseudonymiser(KEY, "2026b").for_recipient("resident-id", GOOD, "sc"),
-        Pseudonymiser(KEY[::-1], "2026a").for_recipient("resident-id", GOOD, "sc"),
-    }
-    assert len({text.partition(".")[2] for text in made}) == 6
-
-
-def test_a_pseudonym_holds_nothing_of_the_number() -> None:
-    assert GOOD[6:14] not in Pseudonymiser(KEY, "2026a").for_recipient("resident-id", GOOD, "sc")
+@pytest.mark.parametrize("area", ["810000", "820000", "830000"])
+def test_a_residence_permit_carries_a_resident_number(area: str) -> None:
+    number = _checked(f"{area}19900101001")
+    assert identifier("residence-permit", number) == identifier("resident-id", number)
 
 
 @pytest.mark.parametrize(
-    ("key", "epoch"), [(bytes(31), "2026a"), (KEY, ""), (KEY, "2026.a"), (KEY, "a" * 17)]
+    "written", ["H01234567", "h01234567", "H0123456700", "H0123456712", "Ｈ０１２３４５６７"]
 )
-def test_a_short_key_or_an_unfit_epoch_is_refused(key: bytes, epoch: str) -> None:
-    with pytest.raises(KeyStoreError):
-        Pseudonymiser(key, epoch)
+def test_the_count_of_cards_is_no_part_of_a_permit_of_hong_kong_or_macao_residents(written: str) -> None:
+    assert identifier("hk-macao-permit", written).value == "H01234567"
 
 
-def test_a_malformed_number_gets_no_pseudonym() -> None:
-    with pytest.raises(IdentityRefused):
-        Pseudonymiser(KEY, "2026a").for_recipient("resident-id", GOOD[:17], "sc")
+@pytest.mark.parametrize("number", ["01234567", "0123456701"])
+def test_a_permit_of_taiwan_residents_has_8_or_10_digits(number: str) -> None:
+    assert identifier("taiwan-permit", number).value == number
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("residence-permit", GOOD),
+        ("residence-permit", _checked("84000019900101001")),
+        ("permanent-residence", _checked("11010119900101001")),
+        ("permanent-residence", "911124198108030025"),
+        ("permanent-residence", "999999900101001"),
+        ("permanent-residence", "CAN11008108031"),
+        ("permanent-residence", "CA1110081080310"),
+        ("hk-macao-permit", "C01234567"),
+        ("hk-macao-permit", "H0123456"),
+        ("hk-macao-permit", "H012345671"),
+        ("taiwan-permit", "0123456"),
+        ("taiwan-permit", "012345678"),
+        ("taiwan-permit", "T1234567"),
+    ],
+)
+def test_a_malformed_permit_or_card_is_refused_and_not_repeated(type_: str, value: str) -> None:
+    with pytest.raises(IdentityRefused) as refusal:
+        identifier(type_, value)
+    assert value not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "type_", "value"),
+    [
+        ("01", "resident-id", GOOD),
+        ("03", "passport", "USA:X12345678"),
+        ("06", "hk-macao-permit", "M01234567"),
+        ("07", "taiwan-permit", "01234567"),
+    ],
+)
+def test_the_code_of_ws_364_names_the_type_too(code: str, type_: str, value: str) -> None:
+    assert known_type(code)
+    assert identifier(code, value) == identifier(type_, value)
+
+
+def test_a_code_of_a_document_that_is_not_taken_is_unknown() -> None:
+    assert not known_type("04")  # 军官证: no rule for its number is public
+
+
+@given(
+    text=st.text(alphabet="0123456789HMCANXhmx:- Ｈ０", max_size=24),
+    type_=st.sampled_from([*IDENTIFIER_TYPES]),
+)
+def test_what_was_made_canonical_stays_as_it_is(text: str, type_: str) -> None:
+    with suppress(IdentityRefused):
+        person = identifier(type_, text)
+        assert identifier(person.type, person.text) == identifier_in(person.system, person.value) == person
+
+
+@given(serial=st.integers(0, 99_999_999), first=st.sampled_from("HM"), cards=st.integers(0, 99))
+def test_a_permit_renewed_is_the_same_person(serial: int, first: str, cards: int) -> None:
+    life = f"{first}{serial:08d}"
+    assert identifier("hk-macao-permit", f"{life}{cards:02d}") == identifier("hk-macao-permit", life)
+
+
+@given(text=st.from_regex(r"9[0-9]{16}[0-9X]", fullmatch=True))
+def test_a_number_is_the_same_person_whichever_of_the_two_cards_it_is_written_for(text: str) -> None:
+    found: list[Identifier | None] = []
+    for type_ in ("resident-id", "permanent-residence"):
+        try:
+            found.append(identifier(type_, text))
+        except IdentityRefused:
+            found.append(None)
+    assert found[0] == found[1]
