@@ -16,7 +16,6 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -27,11 +26,12 @@ from security.errors import Check, IdentityRefused, LedgerRefused
 from security.identity import resident_number
 from security.keys import AwareDatetime
 from security.tiles import MAX_ENTRY
-from security.tree import Frontier, leaf_hash
+from security.tree import leaf_hash
 
 EntryType = Literal[
-    "question", "answer", "verdict", "mark", "outcome", "withdrawal", "catalogue", "keys", "view", "export"
-]
+    "question", "answer", "verdict", "mark", "outcome", "withdrawal", "catalogue", "keys", "view", "export",
+    "consent", "erasure", "conflict",
+]  # fmt: skip
 Party = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")]
 Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:|/+-]{0,64}\Z")]
 Commitment = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -126,17 +126,6 @@ def read_entry(body: bytes) -> Entry:
 def opens(body: bytes, salt: bytes, payload: bytes) -> bool:
     """Whether salt and payload are the committed ones. Raises LedgerRefused for a malformed entry."""
     return len(salt) == SALT_SIZE and hmac.compare_digest(read_entry(body).commit, commitment(salt, payload))
-
-
-def extend(frontier: Frontier, sealed: Sequence[Sealed], hash_name: HashName) -> tuple[Frontier, range]:
-    """The frontier after a batch and its entries' indexes. Raises LedgerRefused on leaves of another hash."""
-    for entry in sealed:
-        if entry.leaf != leaf_hash(entry.body, hash_name):
-            raise LedgerRefused(
-                Check.REPLAY, f"entry {entry.entry_id} was not sealed for a ledger of {hash_name}"
-            )
-    grown = frontier.extend((entry.leaf for entry in sealed), hash_name)
-    return grown, range(frontier.size, grown.size)
 
 
 def _refuse_person(name: str, value: str) -> None:

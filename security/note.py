@@ -1,9 +1,13 @@
-"""Signed notes and checkpoints of a log (C2SP signed-note and tlog-checkpoint, v1.0.0).
+"""Signed notes and checkpoints of a log (C2SP signed-note, tlog-checkpoint and tlog-cosignature, v1.0.0).
 
 A note is text that ends in a newline, an empty line, and signature lines `— <name> <base64(key id ‖
 signature)>`. A checkpoint is a note whose text says origin, size and root. Signature types: Ed25519 is 0x01
 (stock tools read it); SM2 is 0xff and the long identifier `SM2-SM3`, its key 04‖X‖Y, its signature raw,
 both with the default identity.
+
+A witness signs otherwise than a log: a cosignature states since when the witness knows of no larger tree, and
+is the time (8 bytes, seconds, big-endian) ‖ a signature over `cosignature/v1`, `time <seconds>` and the text,
+a line each. Its types are 0x04 for Ed25519, and 0xff `cosignature/v1-SM2-SM3` for SM2.
 
     key id       = SHA-256(name ‖ 0x0A ‖ type ‖ key)[:4]
     verifier key = <name>+<key id in hexadecimal>+<base64 of type ‖ key>
@@ -16,7 +20,8 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -26,7 +31,13 @@ from security.keys import Algorithm, PublicKey, Signer, raw_verifier
 
 MAX_NOTE, MAX_SIGNATURES = 1_000_000, 100  # the limits of the Go reference implementation
 _SIGNATURE_MARK = "— "
-_TYPES: dict[Algorithm, bytes] = {"Ed25519": b"\x01", "SM2": b"\xffSM2-SM3"}
+_TIME_SIZE = 8
+_TYPES: dict[tuple[Algorithm, bool], bytes] = {  # by algorithm, and whether it is a witness's
+    ("Ed25519", False): b"\x01",
+    ("Ed25519", True): b"\x04",
+    ("SM2", False): b"\xffSM2-SM3",
+    ("SM2", True): b"\xffcosignature/v1-SM2-SM3",
+}
 _NAME = re.compile(r"[^\s+]+")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -65,11 +76,12 @@ class Checkpoint(Struct, frozen=True):
 
 
 class NoteVerifier(Struct, frozen=True):
-    """A name and a key that may sign notes under it; its text form is the verifier key."""
+    """A name and a key that may sign notes under it, or cosign them; its text form is the verifier key."""
 
     name: str
     algorithm: Algorithm
     public: bytes
+    cosigns: bool = False
 
     @property
     def key_id(self) -> bytes:
@@ -88,32 +100,54 @@ class NoteVerifier(Struct, frozen=True):
         typed_key = _from_base64(encoded)
         if not _NAME.fullmatch(name) or not typed_key:
             raise _refused("a verifier key is <name>+<key id in hexadecimal>+<base64>")
-        for algorithm, prefix in _TYPES.items():
+        for (algorithm, cosigns), prefix in _TYPES.items():
             if typed_key.startswith(prefix):
-                found = cls(name, algorithm, typed_key.removeprefix(prefix))
+                found = cls(name, algorithm, typed_key.removeprefix(prefix), cosigns)
                 if found.key_id.hex() != key_id:
                     raise _refused(f"the key id of the verifier key of {name} is not that of its key")
                 _check_public(found)
                 return found
-        raise _refused(f"the verifier key of {name} is of an unknown type; known: {', '.join(_TYPES)}")
+        raise _refused(f"the verifier key of {name} is of an unknown type; known: Ed25519 and SM2")
 
     @classmethod
-    def of(cls, name: str, key: PublicKey) -> NoteVerifier:
+    def of(cls, name: str, key: PublicKey, *, cosigns: bool = False) -> NoteVerifier:
         """The verifier of a key under a name. Raises LedgerRefused when either is unfit for notes."""
-        found = cls(name, key.algorithm, key.raw)
-        if key.algorithm not in _TYPES or not _NAME.fullmatch(name):
+        found = cls(name, key.algorithm, key.raw, cosigns)
+        if (key.algorithm, cosigns) not in _TYPES or not _NAME.fullmatch(name):
             raise _refused(f"{key.algorithm} under the name '{name}' cannot sign notes")
         return found
 
+    def read(self, text: str, signature: bytes) -> datetime | None:
+        """The time of a cosignature of `text`, or None for a plain signature of it.
+
+        Raises SignatureRefused, KeyNotValid.
+        """
+        verifier = raw_verifier(self.algorithm, self.public)
+        if not self.cosigns:
+            verifier.verify(text.encode(), signature)
+            return None
+        seconds = int.from_bytes(signature[:_TIME_SIZE], "big")
+        verifier.verify(_cosigned(text, seconds), signature[_TIME_SIZE:])
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise SignatureRefused("a cosignature of a time beyond the calendar") from None
+
     def _typed_key(self) -> bytes:
-        return _TYPES[self.algorithm] + self.public
+        return _TYPES[self.algorithm, self.cosigns] + self.public
 
 
 class VerifiedNote(Struct, frozen=True):
-    """A note's text and who of the given verifiers signed it."""
+    """A note's text, who of the given verifiers signed it, and when (a plain signature states no time)."""
 
     text: str
     signed_by: tuple[NoteVerifier, ...]
+    times: tuple[datetime | None, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Who signed, each once however many keys it has."""
+        return tuple(dict.fromkeys(verifier.name for verifier in self.signed_by))
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -136,35 +170,49 @@ def sign(text: str, name: str, signers: Iterable[Signer]) -> str:
     return note
 
 
-def cosign(note: str, name: str, signers: Iterable[Signer]) -> str:
-    """The note with further signatures under another name. Raises LedgerRefused for malformed notes."""
-    text, _ = split(note)
-    return note + sign(text, name, signers).removeprefix(text + "\n")
+def cosign(note: str, name: str, signers: Iterable[Signer], now: datetime) -> str:
+    """The note with a witness's cosignatures. Raises LedgerRefused for malformed notes."""
+    return note + "".join(cosignatures(note, name, signers, now))
+
+
+def cosignatures(note: str, name: str, signers: Iterable[Signer], now: datetime) -> list[str]:
+    """The lines by which a witness cosigns the note at `now` (aware). Raises LedgerRefused."""
+    text, seconds = split(note)[0], int(now.timestamp())
+    return [
+        _signature_line(
+            name,
+            NoteVerifier.of(name, signer.public, cosigns=True).key_id
+            + seconds.to_bytes(_TIME_SIZE, "big")
+            + signer.sign(_cosigned(text, seconds)),
+        )
+        for signer in signers
+    ]
 
 
 def verify(note: str | bytes, verifiers: Iterable[NoteVerifier], required: int = 1) -> VerifiedNote:
-    """The note's text, when at least `required` of the `verifiers` signed it.
+    """The note's text, when at least `required` names of the `verifiers` signed it.
 
-    Lines of other names and keys are ignored, a line repeated counts once; a line by one of the verifiers
-    that does not verify refuses the whole note. Raises LedgerRefused.
+    A name counts once, however many of its keys signed. Lines of other names and keys are ignored, a line
+    repeated counts once; a line by one of the verifiers that does not verify refuses the whole note. Raises
+    LedgerRefused.
     """
     text, signatures = split(note)
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
-    signed_by: dict[NoteVerifier, None] = {}
+    times: dict[NoteVerifier, datetime | None] = {}
     for name, key_id, signature in signatures:
         verifier = known.get((name, key_id))
-        if verifier is None or verifier in signed_by:
+        if verifier is None or verifier in times:
             continue
         try:
-            raw_verifier(verifier.algorithm, verifier.public).verify(text.encode(), signature)
+            times[verifier] = verifier.read(text, signature)
         except (SignatureRefused, KeyNotValid):
             raise _refused(f"the signature of {name} (key {key_id.hex()}) does not verify") from None
-        signed_by[verifier] = None
-    if len(signed_by) < max(required, 1):
+    verified = VerifiedNote(text, tuple(times), tuple(times.values()))
+    if len(verified.names) < max(required, 1):
         raise _refused(
-            f"{len(signed_by)} of the trusted keys signed the note, {max(required, 1)} are required"
+            f"{len(verified.names)} of the trusted names signed the note, {max(required, 1)} are required"
         )
-    return VerifiedNote(text, tuple(signed_by))
+    return verified
 
 
 def verify_checkpoint(
@@ -179,6 +227,21 @@ def verify_checkpoint(
     if origin not in {verifier.name for verifier in verified.signed_by}:
         raise _refused(f"the checkpoint of {origin} is not signed by that log")
     return verified
+
+
+def lines_of(note: str, verifiers: Sequence[NoteVerifier]) -> list[str]:
+    """The signature lines of the note by these verifiers, unverified. Raises LedgerRefused."""
+    known = {(verifier.name, verifier.key_id) for verifier in verifiers}
+    return [
+        _signature_line(name, key_id + signature)
+        for name, key_id, signature in split(note)[1]
+        if (name, key_id) in known
+    ]
+
+
+def checkpoint_of(note: str) -> Checkpoint:
+    """What a note says as a checkpoint, unverified. Raises LedgerRefused."""
+    return Checkpoint.from_text(split(note)[0])
 
 
 def split(note: str | bytes) -> tuple[str, list[tuple[str, bytes, bytes]]]:
@@ -205,6 +268,10 @@ def _read_signature(line: str) -> tuple[str, bytes, bytes]:
     if not line.startswith(_SIGNATURE_MARK) or not _NAME.fullmatch(name) or data is None or len(data) < 5:
         raise _refused("a signature line is '— <name> <base64 of key id and signature>'")
     return name, data[:4], data[4:]
+
+
+def _cosigned(text: str, seconds: int) -> bytes:
+    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
 
 
 def _signature_line(name: str, data: bytes) -> str:

@@ -10,10 +10,11 @@ tile is partial (W of 1 to 255) only at the right edge of the tree.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from security.digests import HASHES, HashName
 from security.errors import Check, LedgerRefused
-from security.tree import Reader
+from security.tree import Frontier, Reader, root_over
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -91,6 +92,56 @@ def decode_entries(bundle: bytes) -> list[bytes]:
             raise LedgerRefused(Check.REPLAY, "an entry bundle is cut short or too long")
         entries.append(bundle[start:position])
     return entries
+
+
+class Builder:
+    """Makes the tiles of a tree from its leaf hashes, in memory that does not grow with the tree.
+
+    `emit(level, index, tile)` gets every full tile as it fills, and the partial ones from `finish`. A writer
+    of an export stores them, an auditor compares them.
+    """
+
+    def __init__(self, hash_name: HashName, emit: Callable[[int, int, bytes], None]) -> None:
+        self._hash = hash_name
+        self._emit = emit
+        self._levels: list[list[bytes]] = [[]]  # of each tile level, the hashes of its last, unfilled tile
+        self._full = [0]  # and how many tiles before it are full
+        self.size = 0
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Take at most as many leaf hashes as fill the lowest tile (all 256 when it is empty)."""
+        self.size += len(leaves)
+        self._push(0, leaves)
+
+    def finish(self) -> None:
+        """Emit the partial tiles at the right edge."""
+        for level, hashes in enumerate(self._levels):
+            if hashes:
+                self._emit(level, self._full[level], b"".join(hashes))
+
+    def root(self, further: Sequence[bytes] = ()) -> bytes:
+        """The root over the leaves so far, and over a few `further` ones in the lowest tile."""
+        parts: list[bytes] = []
+        for hashes in self._levels[:0:-1]:
+            parts += Frontier().extend(hashes, self._hash).hashes
+        parts += Frontier().extend([*self._levels[0], *further], self._hash).hashes
+        return root_over(parts, self._hash)
+
+    def _push(self, level: int, hashes: Sequence[bytes]) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+            self._full.append(0)
+        tile = self._levels[level]
+        tile += hashes
+        if len(tile) < TILE_WIDTH:
+            return
+        self._emit(level, self._full[level], b"".join(tile))
+        self._full[level] += 1
+        self._levels[level] = []
+        digest = HASHES[self._hash]
+        while len(tile) > 1:
+            tile = [digest(b"\1" + left + right) for left, right in zip(tile[::2], tile[1::2], strict=True)]
+        self._push(level + 1, tile)
 
 
 def _number(index: int) -> str:

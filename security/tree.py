@@ -53,7 +53,7 @@ class Frontier(Struct, frozen=True):
 
     def root(self, hash_name: HashName) -> bytes:
         """The root over all leaves; of no leaves, the hash of nothing."""
-        return _fold(self.hashes, hash_name)
+        return root_over(self.hashes, hash_name)
 
 
 class Tree:
@@ -84,6 +84,17 @@ class Tree:
 def root_of(leaves: Iterable[bytes], hash_name: HashName) -> bytes:
     """The root over leaf hashes."""
     return Tree(leaves, hash_name).root()
+
+
+def root_over(hashes: Sequence[bytes], hash_name: HashName) -> bytes:
+    """The root over the roots of complete subtrees that shrink from left to right (a frontier's)."""
+    digest = HASHES[hash_name]
+    if not hashes:
+        return digest(b"")
+    node = hashes[-1]
+    for left in hashes[-2::-1]:
+        node = digest(b"\1" + left + node)
+    return node
 
 
 def inclusion_proof(index: int, size: int, read: Reader, hash_name: HashName) -> list[bytes]:
@@ -206,15 +217,4 @@ def _range_root(low: int, high: int, read: Reader, hash_name: HashName) -> bytes
         level = (high - low).bit_length() - 1
         hashes.append(read(level, low >> level))
         low += 1 << level
-    return _fold(hashes, hash_name)
-
-
-def _fold(hashes: Sequence[bytes], hash_name: HashName) -> bytes:
-    """The root over complete subtrees that shrink from left to right."""
-    digest = HASHES[hash_name]
-    if not hashes:
-        return digest(b"")
-    node = hashes[-1]
-    for left in hashes[-2::-1]:
-        node = digest(b"\1" + left + node)
-    return node
+    return root_over(hashes, hash_name)

@@ -1,7 +1,8 @@
 """Makes tests/data/marks: a mark for each defect, in the folder of the step of `mark.verify` that refuses it.
 
-`python -m tests.security.broken_marks` writes them again; a test compares them with what this
-module makes. Every signer here is Ed25519, so the bytes are always the same.
+The files of `inclusion` are broken proofs of the good mark. `python -m tests.security.broken_marks` writes
+them again; a test compares them with what this module makes. Every signer here is Ed25519, so the bytes are
+always the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from typing import Any
 import cbor2
 from msgspec.structs import replace
 
-from security import mark
+from security import mark, note, status
 from security.keys import KeyPair
+from security.ledger import EntryType, Sealed, seal
+from security.note import Checkpoint
+from security.status import Withdrawn
+from security.tlog_proof import Proof
+from security.tree import Tree, inclusion_proof
 from tests.security.material import (
     CLAIMS,
     COMPROMISED_KEY,
@@ -22,6 +28,7 @@ from tests.security.material import (
     LOG_KEY,
     MARK_KEY,
     NOW,
+    RESULT_DIGEST,
     RETIRED_KEY,
     SC_MARK_KEY,
     fixed_ed25519,
@@ -71,6 +78,9 @@ def broken() -> dict[str, str]:
         "format/digest_of_31_bytes": _signed({10: bytes(31)}),
         "format/digest_as_text": _signed({10: "0" * 32}),
         "format/item_empty": _signed({11: ""}),
+        "format/printed_form_with_an_escape": _signed({16: "川渝HR\x1b[2K"}),
+        "format/printed_form_that_turns_the_line": _signed({16: "川渝\u202eRH"}),
+        "format/status_with_a_line_break": _signed({18: "https://cq.example/\nvalid"}),
         "format/time_as_text": _signed({4: "2026-12-20"}),
         "format/time_beyond_the_calendar": _signed({4: 2**62}),
         "format/issued_before_performed": _signed({6: int((NOW - 30 * DAY).timestamp())}),
@@ -96,17 +106,95 @@ def broken() -> dict[str, str]:
         "signature/signature_of_another_mark": text(
             _tagged([*parts[:3], mark.issue(replace(CLAIMS, item="250104002"), MARK_KEY)[-64:]])
         ),
-        # 4 expiry
+        # 4 scope
+        "scope/of_a_foreign_city": _with(scope="WUHAN", printed="武汉HR"),
+        # 5 expiry
         "expiry/expired": _with(expires=NOW - DAY),
         "expiry/expires_now": _with(expires=NOW),
         "expiry/issued_in_the_future": _with(issued=NOW + DAY),
-        # 5 digest
+        # 6 digest
         "digest/of_another_result": _with(digest=bytes(32)),
-        # 6 withdrawn
+        # 7 inclusion: see broken_proofs
+        # 8 withdrawn
         "withdrawn/withdrawn_by_the_issuer": _with(mark_id=WITHDRAWN_ID),
-        # 7 scope
-        "scope/of_a_foreign_city": _with(scope="WUHAN", printed="武汉HR"),
     }
+
+
+def good_proof() -> Proof:
+    """The proof that the good mark is entry 5 of a ledger of 7."""
+    return _proof(_entry())
+
+
+def status_list() -> bytes:
+    """The issuer's status list, by which the good mark counts."""
+    withdrawn = [Withdrawn(WITHDRAWN_ID, "amended", NOW - DAY), Withdrawn(bytes(16), "other", NOW - DAY)]
+    return status.issue(withdrawn, MARK_KEY, number=2, issued=NOW, fresh=DAY)
+
+
+def broken_proofs() -> dict[str, str]:
+    """Path under FOLDER to the text of a proof of the good mark that does not hold."""
+    proof, text = good_proof(), good_proof().to_text()
+    first, second, *rest = proof.hashes
+    lines = text.split("\n")
+    other = mark.issue(replace(CLAIMS, item="250104002"), MARK_KEY)
+    return {
+        "inclusion/other_version": text.replace("tlog-proof@v1", "tlog-proof@v2"),
+        "inclusion/without_checkpoint": text.partition("\n\n")[0],
+        "inclusion/without_entry": "\n".join(line for line in lines if not line.startswith("extra ")),
+        "inclusion/index_with_leading_zero": text.replace("index 5", "index 05"),
+        "inclusion/hash_of_31_bytes": replace(proof, hashes=(first[:-1], second, *rest)).to_text(),
+        "inclusion/of_another_entry": replace(proof, index=4).to_text(),
+        "inclusion/beyond_the_ledger": replace(proof, index=7).to_text(),
+        "inclusion/hashes_in_another_order": replace(proof, hashes=(second, first, *rest)).to_text(),
+        "inclusion/hash_missing": replace(proof, hashes=proof.hashes[:-1]).to_text(),
+        "inclusion/hash_too_many": replace(proof, hashes=(*proof.hashes, first)).to_text(),
+        "inclusion/entry_changed": replace(
+            proof, entry=proof.entry.replace(b'"item":"250104001"', b'"item":"250104002"')
+        ).to_text(),
+        "inclusion/entry_of_another_mark": _proof(_entry(mark=bytes(16).hex())).to_text(),
+        "inclusion/entry_of_another_type": _proof(_entry("withdrawal")).to_text(),
+        "inclusion/entry_of_another_gateway": _proof(_entry(from_="sc")).to_text(),
+        "inclusion/entry_of_other_bytes": _proof(_entry(payload=other)).to_text(),
+        "inclusion/salt_changed": replace(proof, salt=bytes(32)).to_text(),
+        "inclusion/checkpoint_of_another_root": text.replace(
+            _root(text), _root(_proof(_entry(item="x")).to_text())
+        ),
+        "inclusion/signed_by_another_gateway": _proof(_entry(), signer=fixed_ed25519("sc", "log")).to_text(),
+        "inclusion/signed_by_a_key_for_marks": _proof(_entry(), signer=MARK_KEY).to_text(),
+        "inclusion/not_signed_by_the_log_itself": _proof(_entry(), name="witness.example").to_text(),
+    }
+
+
+_ORIGIN = "cq.lianren.example/exchange"
+_PLACE, _SIZE = 5, 7
+
+
+def _entry(type_: EntryType = "mark", **fields: Any) -> Sealed:
+    known: dict[str, Any] = {
+        "payload": mark.issue(CLAIMS, MARK_KEY),
+        "time": CLAIMS.issued,
+        "from_": "cq",
+        "to": "cq",
+        "item": CLAIMS.item,
+        "mark": CLAIMS.mark_id.hex(),
+        "salt": RESULT_DIGEST,
+        "hash_name": "sha256",
+    }
+    return seal(type_, **(known | fields))
+
+
+def _proof(entry: Sealed, signer: KeyPair = LOG_KEY, name: str = _ORIGIN) -> Proof:
+    """The proof of an entry among others, under a checkpoint."""
+    others = [_entry(payload=bytes([number]), mark="").leaf for number in range(_SIZE)]
+    tree = Tree([*others[:_PLACE], entry.leaf, *others[_PLACE + 1 :]], "sha256")
+    checkpoint = Checkpoint(_ORIGIN, _SIZE, tree.root())
+    return Proof(
+        index=_PLACE,
+        hashes=tuple(inclusion_proof(_PLACE, _SIZE, tree.hash_at, "sha256")),
+        checkpoint=note.sign(checkpoint.to_text(), name, [signer]),
+        entry=entry.body,
+        salt=entry.salt,
+    )
 
 
 def _encode(value: object) -> bytes:
@@ -136,12 +224,27 @@ def _signed(changes: dict[int, object]) -> str:
     return mark.to_text(_tagged([protected, {}, changed, signature]))
 
 
+def _root(text: str) -> str:
+    """The third line of a proof's checkpoint."""
+    return text.partition("\n\n")[2].split("\n")[2]
+
+
+def files() -> dict[str, bytes]:
+    """Path under FOLDER to the content of each file."""
+    return {
+        "good.tlog-proof": good_proof().to_text().encode(),
+        "status.cose": status_list(),
+        **{f"{name}.txt": f"{text}\n".encode() for name, text in {"good": good(), **broken()}.items()},
+        **{f"{name}.tlog-proof": text.encode() for name, text in broken_proofs().items()},
+    }
+
+
 def write() -> None:
     """Write the folder anew."""
-    for name, text in {"good": good(), **broken()}.items():
-        file = FOLDER / f"{name}.txt"
+    for name, content in files().items():
+        file = FOLDER / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
+        file.write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 from hypothesis import given
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from security import note, tiles
 from security.digests import sha256
 from security.errors import Check, LedgerRefused
+from security.keys import Algorithm, raw_verifier
 from security.note import Checkpoint, NoteVerifier
 from security.tree import Tree, leaf_hash
-from tests.security.material import LOG_KEY, MARK_KEY, SM2_PUBLIC, conformance, new_key
+from tests.security.material import LOG_KEY, MARK_KEY, NOW, SM2_PUBLIC, conformance, new_key
 
 ORIGIN = "log.cq.example/exchange"
 VKEY = "log.cq.example/exchange+0bb9a770+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
@@ -31,7 +32,7 @@ CHECKPOINT = Checkpoint(ORIGIN, 1, leaf_hash(b"entry-0", "sha256"))
 
 
 def test_a_note_made_elsewhere_verifies_by_both_keys() -> None:
-    verified = note.verify_checkpoint(NOTE, [ED25519, SM2], required=2)
+    verified = note.verify_checkpoint(NOTE, [ED25519, SM2])
     assert verified.checkpoint == CHECKPOINT
     assert verified.signed_by == (ED25519, SM2)
 
@@ -49,7 +50,7 @@ def test_a_signature_of_an_unknown_key_is_ignored() -> None:
 def test_too_few_signatures_are_refused() -> None:
     other = NoteVerifier.of("witness.sc.example", MARK_KEY.public)
     with pytest.raises(
-        LedgerRefused, match="2 of the trusted keys signed the note, 3 are required"
+        LedgerRefused, match="1 of the trusted names signed the note, 3 are required"
     ) as refusal:
         note.verify(NOTE, [ED25519, SM2, other], required=3)
     assert refusal.value.check is Check.NOTE
@@ -74,11 +75,87 @@ def test_one_log_cannot_speak_for_another() -> None:
         note.verify_checkpoint(forged, trusted)
 
 
-def test_a_witness_adds_its_signature() -> None:
-    witness = "witness.sc.example"
-    signed = note.cosign(note.sign(CHECKPOINT.to_text(), ORIGIN, [LOG_KEY]), witness, [new_key("SM2")])
-    keys = [NoteVerifier.of(ORIGIN, LOG_KEY.public), NoteVerifier.of(witness, new_key("SM2").public)]
-    assert note.verify_checkpoint(signed, keys, required=2).signed_by == tuple(keys)
+WITNESS = "witness.sc.example"
+SIGNED = note.sign(CHECKPOINT.to_text(), ORIGIN, [LOG_KEY])
+LOG = NoteVerifier.of(ORIGIN, LOG_KEY.public)
+
+
+@pytest.mark.parametrize("algorithm", ["Ed25519", "SM2"])
+def test_a_witness_adds_its_signature_and_the_time(algorithm: Algorithm) -> None:
+    key = new_key(algorithm, "sc", "witness")
+    keys = [LOG, NoteVerifier.of(WITNESS, key.public, cosigns=True)]
+    verified = note.verify_checkpoint(note.cosign(SIGNED, WITNESS, [key], NOW), keys, required=2)
+    assert (verified.signed_by, verified.times) == (tuple(keys), (None, NOW))
+
+
+def test_the_cosignature_of_the_specification_verifies() -> None:
+    """The example of C2SP tlog-cosignature; its key is not told, so the key id stands for it."""
+    line = (
+        "— witness.example.com/w1 "
+        "jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA=="
+    )
+    _, ((_, _, signature),) = note.split(f"example.com/behind-the-sofa\n1\nx\n\n{line}\n")
+    assert len(signature) == 8 + 64
+    assert int.from_bytes(signature[:8], "big") == 1679315147
+
+
+def test_a_cosignature_is_made_of_the_lines_that_the_specification_says() -> None:
+    key = new_key("Ed25519", "sc", "witness")
+    (line,) = note.cosignatures(SIGNED, WITNESS, [key], NOW)
+    signed = b64decode(line.split(" ")[2])
+    text = f"cosignature/v1\ntime {int(NOW.timestamp())}\n{CHECKPOINT.to_text()}"
+    raw_verifier("Ed25519", key.public.raw).verify(text.encode(), signed[12:])
+    assert signed[:4] == sha256(f"{WITNESS}\n\x04".encode() + key.public.raw)[:4]
+
+
+@pytest.mark.parametrize("algorithm", ["Ed25519", "SM2"])
+def test_the_verifier_key_of_a_witness_comes_back_from_its_text(algorithm: Algorithm) -> None:
+    verifier = NoteVerifier.of(WITNESS, new_key(algorithm, "sc", "witness").public, cosigns=True)
+    assert NoteVerifier.from_text(verifier.to_text()) == verifier
+
+
+def test_the_key_of_a_witness_has_another_id_than_as_the_key_of_a_log() -> None:
+    key = new_key("SM2", "sc", "witness").public
+    assert NoteVerifier.of(WITNESS, key).key_id != NoteVerifier.of(WITNESS, key, cosigns=True).key_id
+
+
+def test_a_cosignature_of_another_time_does_not_verify() -> None:
+    key = new_key("Ed25519", "sc", "witness")
+    (line,) = note.cosignatures(SIGNED, WITNESS, [key], NOW)
+    raw = bytearray(b64decode(line.split(" ")[2]))
+    raw[11] ^= 1
+    forged = f"{SIGNED}— {WITNESS} {b64encode(raw).decode()}\n"
+    with pytest.raises(LedgerRefused, match="does not verify"):
+        note.verify(forged, [LOG, NoteVerifier.of(WITNESS, key.public, cosigns=True)])
+
+
+@pytest.mark.parametrize("size", [1, 8, 71, 73])
+def test_a_cosignature_of_another_length_does_not_verify(size: int) -> None:
+    verifier = NoteVerifier.of(WITNESS, new_key("Ed25519", "sc", "witness").public, cosigns=True)
+    line = f"— {WITNESS} {b64encode(verifier.key_id + bytes(size)).decode()}\n"
+    with pytest.raises(LedgerRefused, match="does not verify"):
+        note.verify(SIGNED + line, [LOG, verifier])
+
+
+def test_a_cosignature_counts_for_no_log() -> None:
+    signed = note.cosign(SIGNED, ORIGIN, [LOG_KEY], NOW).replace(SIGNED.splitlines()[-1] + "\n", "")
+    with pytest.raises(LedgerRefused):
+        note.verify_checkpoint(signed, [LOG])
+
+
+def test_a_log_that_signs_with_two_keys_is_one_of_those_required() -> None:
+    keys = [LOG_KEY, new_key("SM2", "cq", "log")]
+    verifiers = [NoteVerifier.of(ORIGIN, key.public) for key in keys]
+    signed = note.sign(CHECKPOINT.to_text(), ORIGIN, keys)
+    with pytest.raises(LedgerRefused, match="1 of the trusted names"):
+        note.verify(signed, verifiers, required=2)
+
+
+def test_a_witness_that_signs_with_two_keys_is_one_of_those_required() -> None:
+    keys = [new_key("Ed25519", "sc", "witness"), new_key("SM2", "sc", "witness")]
+    verifiers = [LOG, *(NoteVerifier.of(WITNESS, key.public, cosigns=True) for key in keys)]
+    verified = note.verify(note.cosign(SIGNED, WITNESS, keys, NOW), verifiers, required=2)
+    assert (len(verified.signed_by), verified.names) == (3, (ORIGIN, WITNESS))
 
 
 def test_es256_signs_no_notes() -> None:
