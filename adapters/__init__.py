@@ -15,10 +15,10 @@ from adapters.errors import (
     StoreUnavailable,
 )
 from adapters.fhir import FhirNode
-from adapters.http import Limits, Line, Timeouts
+from adapters.http import Limits, Line, Reply, Timeouts
 from adapters.join import join_images
 from adapters.node import Answer, Fault, Node, Question, Report, State
-from adapters.peer import PeerAnswer, PeerGateway, PeerPerson, PeerQuestion, commitment
+from adapters.peer import PeerAnswer, PeerGateway, PeerKeys, PeerPerson, PeerQuestion, commitment
 from adapters.sequencer import Receipt, Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Committed, Document, Head, Secret, Store
@@ -46,10 +46,12 @@ __all__ = [
     "NodeUnreachable",
     "PeerAnswer",
     "PeerGateway",
+    "PeerKeys",
     "PeerPerson",
     "PeerQuestion",
     "Question",
     "Receipt",
+    "Reply",
     "Report",
     "Secret",
     "Sequencer",

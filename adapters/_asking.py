@@ -13,6 +13,7 @@ from msgspec import Struct
 from adapters.errors import NodeError, NodeLate
 from adapters.node import Answer, Fault, Node, Question, Report, State
 from recognition import Result
+from security.http_signature import SignedAnswer
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Heard(Struct, frozen=True, kw_only=True):
     detail: str = ""
     modalities: tuple[tuple[str, str], ...] = ()
     gateway: str = ""
+    signed: SignedAnswer | None = None
 
 
 async def answer_of(node: Node, question: Question, seconds: float, asking: Awaitable[Heard]) -> Answer:
@@ -60,6 +62,7 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
         digest=said.digest,
         modalities=said.modalities,
         gateway=said.gateway,
+        signed=said.signed,
     )
 
 

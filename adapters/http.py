@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import unquote, urlencode, urlsplit
 
 import httpx
@@ -26,7 +27,12 @@ Params = Mapping[str, str] | Sequence[tuple[str, str]]
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-JSON_TYPES = ("application/json", "application/fhir+json", "application/dicom+json")
+JSON_TYPES = (
+    "application/json",
+    "application/fhir+json",
+    "application/dicom+json",
+    "application/jwk-set+json",
+)
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -49,6 +55,14 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     connections: int = 16
     body: int = 8 * 1024 * 1024
+
+
+class Reply(Struct, frozen=True):
+    """An HTTP answer; the names of its headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 class Line:
@@ -77,6 +91,7 @@ class Line:
                 max_keepalive_connections=limits.connections,
                 keepalive_expiry=4.0,
             ),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # one question tells the next nothing
             follow_redirects=False,
             trust_env=False,
             verify=_system_trust(),
@@ -98,20 +113,32 @@ class Line:
             params=httpx.QueryParams(_pairs(params)) if params else None,
             headers={"Accept": accept},
         )
-        return await self._call(request, budget)
+        return (await self._call(request, budget, self._json)).body
 
     async def post_form(
         self, path: str, form: Params, *, accept: str = "application/json", budget: float | None = None
     ) -> bytes:
         """Like :meth:`get_json`, with the parameters in the body, where no log keeps them."""
         content = urlencode(_pairs(form)).encode()
-        return await self._post(path, content, "application/x-www-form-urlencoded", accept, budget)
+        headers = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
+        request = self._client.build_request("POST", self._target(path), content=content, headers=headers)
+        return (await self._call(request, budget, self._json)).body
 
     async def post_json(
-        self, path: str, body: bytes, *, accept: str = "application/json", budget: float | None = None
-    ) -> bytes:
-        """Send a JSON body, and return the JSON answer's."""
-        return await self._post(path, body, "application/json", accept, budget)
+        self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None, budget: float | None = None
+    ) -> Reply:
+        """Send a JSON body with further headers, and return the JSON answer."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
+        request = self._client.build_request("POST", self._target(path), content=body, headers=headers)
+        return await self._call(request, budget, self._json)
+
+    async def exchange(
+        self, method: str, path: str, body: bytes = b"", *, budget: float | None = None
+    ) -> Reply:
+        """One call whose answer, of whatever status and media type, the caller judges. Raises NodeError."""
+        headers = {"Content-Type": "text/plain; charset=utf-8"} if body else {}
+        request = self._client.build_request(method, self._target(path), content=body, headers=headers)
+        return await self._call(request, budget, self._read)
 
     def below(self, url: str) -> str:
         """The part of an absolute or relative URL below the base, for :meth:`get_json`.
@@ -134,22 +161,22 @@ class Line:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _post(self, path: str, body: bytes, media: str, accept: str, budget: float | None) -> bytes:
-        headers = {"Accept": accept, "Content-Type": media}
-        request = self._client.build_request("POST", self._target(path), content=body, headers=headers)
-        return await self._call(request, budget)
-
     def _target(self, path: str) -> str:
         # A path that is empty or starts with "?" belongs to the base itself; httpx would add a slash.
         return f"{self.base_url}{path}" if path[:1] in ("", "?") else path
 
-    async def _call(self, request: httpx.Request, budget: float | None) -> bytes:
+    async def _call(
+        self,
+        request: httpx.Request,
+        budget: float | None,
+        read: Callable[[httpx.Response], Awaitable[Reply]],
+    ) -> Reply:
         total = self._timeout.total if budget is None else min(budget, self._timeout.total)
         try:
             async with asyncio.timeout(total):
                 response = await self._client.send(request, stream=True)
                 try:
-                    return await self._body(response)
+                    return await read(response)
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
@@ -163,17 +190,25 @@ class Line:
         except (httpx.HTTPError, httpx.InvalidURL):
             raise NodeFaulty("did not send a whole HTTP answer") from None
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _json(self, response: httpx.Response) -> Reply:
         status = response.status_code
         if 400 <= status < 500:
             raise NodeRefused(f"refused with status {status}")
         if not 200 <= status < 300:
             raise NodeFaulty(f"answered with status {status}")
         if status == 204:
-            return b""
+            return Reply(status, dict(response.headers), b"")
         media, _, parameters = response.headers.get("content-type", "").lower().partition(";")
         if media.strip() not in JSON_TYPES or ("charset" in parameters and "utf-8" not in parameters):
             raise NodeFaulty(f"answered with status {status}, but not in JSON")
+        reply = await self._read(response)
+        try:
+            reply.body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise NodeFaulty("answered with a body that is not UTF-8") from None
+        return reply
+
+    async def _read(self, response: httpx.Response) -> Reply:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise NodeFaulty("answered in an encoding that was not asked for")
         body = bytearray()
@@ -181,11 +216,7 @@ class Line:
             body += chunk
             if len(body) > self._limits.body:
                 raise NodeFaulty(f"answered with more than {self._limits.body} bytes")
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise NodeFaulty("answered with a body that is not UTF-8") from None
-        return bytes(body)
+        return Reply(response.status_code, dict(response.headers), bytes(body))
 
 
 def _pairs(params: Params) -> tuple[tuple[str, str], ...]:

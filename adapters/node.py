@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from catalog import Kind
 from recognition import Result
+from security.http_signature import SignedAnswer
 from security.identity import Identifier
 
 State = Literal["answered", "empty", "late", "refused", "unreachable", "faulty", "skipped"]
@@ -24,7 +25,8 @@ class Question(Struct, frozen=True, kw_only=True):
     """What a node is asked: prior results of these kinds since a moment, for one person.
 
     ``budget`` is in seconds from now; ``hops`` counts how many more gateways may be asked on the way.
-    ``receiver`` is the institution on whose behalf the question is asked.
+    ``receiver`` is the institution on whose behalf the question is asked, and ``purpose`` what for (a code of
+    HL7 v3 PurposeOfUse; ``BTG`` where an emergency was declared).
     """
 
     id: str
@@ -35,6 +37,7 @@ class Question(Struct, frozen=True, kw_only=True):
     receiver: str
     budget: float
     hops: int = 1
+    purpose: str = "TREAT"
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -54,7 +57,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes.
 
     ``modalities`` are pairs of a result's id and the modality that an archive states. ``gateway`` is the
-    owner id of the gateway that answered; empty for a node of one's own.
+    owner id of the gateway that answered; empty for a node of one's own. ``signed`` holds it to its answer.
     """
 
     report: Report
@@ -63,6 +66,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     digest: bytes = b""
     modalities: tuple[tuple[str, str], ...] = ()
     gateway: str = ""
+    signed: SignedAnswer | None = None
 
 
 class Node(Protocol):

@@ -1,15 +1,18 @@
 """Another gateway as a node: one question in, marked results and the states of all nodes behind it out.
 
 The person's number travels in the body, over mutual TLS. The asking gateway sends what is left of its time
-less a tenth for the way, and one hop less than it was given, so that gateways cannot ask in circles. The
-answer names the gateway's owner, and repeats a commitment to the question, so that it cannot be laid onto
-another one. Ids of its results get this node's id in front, so that they cannot be those of a node here.
+less a tenth for the way, and one hop less than it was given, so that gateways cannot ask in circles. Question
+and answer are signed by their gateways (:mod:`security.http_signature`); the answer's signature covers the
+question too, and is kept, so that the other gateway can be held to what it said. The answer names its
+gateway's owner, and repeats the commitment to the question. Ids of its results get this node's id in front,
+so that they cannot be those of a node here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -18,10 +21,13 @@ from msgspec import Meta, Struct
 from adapters._asking import Heard, answer_of, bearer, ping_of
 from adapters.errors import NodeFaulty
 from adapters.fhir_time import in_range
-from adapters.http import Line, Timeouts
+from adapters.http import Line, Reply, Timeouts
 from adapters.node import Answer, Question, Report
 from catalog import Kind
 from recognition import Result
+from security.errors import SignatureRefused, TrustError
+from security.http_signature import KeyOf, SignedAnswer, sign, verify_answer
+from security.keys import PublicKey, Signer
 
 PATH = "api/v1/results"
 _SLACK = timedelta(days=1)  # for clocks that differ
@@ -40,9 +46,13 @@ class PeerPerson(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of ``POST /api/v1/results``. ``budget_ms`` counts from its arrival; ``hops`` may be 0."""
+    """The body of ``POST /api/v1/results``. ``budget_ms`` counts from its arrival; ``hops`` may be 0.
 
-    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    ``purpose`` is a code of HL7 v3 PurposeOfUse. ``salt`` is random: nobody can try person's numbers against
+    the :func:`commitment` of the body, which is kept on both sides.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
     person: PeerPerson
     kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=2)]
     since: Moment
@@ -50,6 +60,8 @@ class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     receiver: Annotated[str, Meta(min_length=1, max_length=64)]
     budget_ms: Annotated[int, Meta(ge=1, le=60_000)]
     hops: Annotated[int, Meta(ge=0, le=1)]
+    purpose: Annotated[str, Meta(pattern=r"^[A-Z]{3,16}\Z")] = "TREAT"
+    salt: Annotated[str, Meta(max_length=64)] = ""
 
 
 class PeerAnswer(Struct, frozen=True, kw_only=True):
@@ -71,8 +83,19 @@ def commitment(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+class PeerKeys(Struct, frozen=True):
+    """The key that signs what is asked here, and how the keys of others are found."""
+
+    signer: Signer
+    key_of: KeyOf
+
+
 class PeerGateway:
-    """The gateway of one ``owner``; ``institution`` is empty, because it speaks for many."""
+    """The gateway of one ``owner``; ``institution`` is empty, because it speaks for many.
+
+    ``url`` must be the address that the other one knows itself by: the signature covers it. Without ``keys``
+    it can be pinged, and is ``skipped`` by questions.
+    """
 
     kind = "gateway"
     institution = ""
@@ -83,22 +106,28 @@ class PeerGateway:
         url: str,
         *,
         owner: str,
+        keys: PeerKeys | None = None,
         timeout: float = 5.0,
         token: str = "",
     ) -> None:
         self.id = id
         self._owner = owner
+        self._keys = keys
         self._timeout = timeout
         self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
-        """Ask the gateway; without a hop left it is ``skipped``. See :class:`adapters.node.Node`."""
-        if question.hops <= 0:
-            detail = "not asked: the question has no hop left"
-            return Answer(
-                report=Report(node=self.id, kind=self.kind, state="skipped", took_ms=0, detail=detail)
-            )
-        return await answer_of(self, question, self._timeout, self._ask(question))
+        """Ask the gateway; without a hop left it is ``skipped``. See :class:`adapters.node.Node`.
+
+        Raises:
+            TrustError: the question could not be signed here; it was not asked.
+        """
+        if question.hops > 0 and self._keys:
+            return await answer_of(self, question, self._timeout, self._ask(question, self._keys))
+        detail = "not asked: " + (
+            "no key to sign with" if question.hops > 0 else "the question has no hop left"
+        )
+        return Answer(report=Report(node=self.id, kind=self.kind, state="skipped", took_ms=0, detail=detail))
 
     async def ping(self) -> Report:
         """Ask for its health."""
@@ -108,7 +137,7 @@ class PeerGateway:
         """Give back the connections."""
         await self._line.aclose()
 
-    async def _ask(self, question: Question) -> Heard:
+    async def _ask(self, question: Question, keys: PeerKeys) -> Heard:
         left = min(question.budget, self._timeout)
         body = msgspec.json.encode(
             PeerQuestion(
@@ -120,11 +149,16 @@ class PeerGateway:
                 receiver=question.receiver,
                 budget_ms=max(1, int(left * 900)),
                 hops=question.hops - 1,
+                purpose=question.purpose,
+                salt=secrets.token_hex(16),
             )
         )
-        answered = await self._line.post_json(PATH, body)
+        url = f"{self._line.base_url}/{PATH}"
+        headers = sign("POST", url, body, keys.signer, datetime.now(UTC))
+        reply = await self._line.post_json(PATH, body, headers=headers)
+        signed = self._signed(body, reply, keys)
         try:
-            answer = msgspec.json.decode(answered, type=PeerAnswer)
+            answer = msgspec.json.decode(reply.body, type=PeerAnswer)
         except (msgspec.MsgspecError, RecursionError):
             raise NodeFaulty("answered with something that is no gateway's answer") from None
         if answer.question != commitment(body):
@@ -144,6 +178,19 @@ class PeerGateway:
                 msgspec.structs.replace(result, id=f"{self.id}/{result.id}") for result in answer.results
             ),
             behind=tuple(msgspec.structs.replace(report, via=self.id) for report in answer.nodes),
-            digest=hashlib.sha256(answered).digest(),
+            digest=hashlib.sha256(reply.body).digest(),
             gateway=self._owner,
+            signed=signed,
         )
+
+    def _signed(self, body: bytes, reply: Reply, keys: PeerKeys) -> SignedAnswer:
+        def key_of(kid: str, at: datetime) -> PublicKey:
+            key = keys.key_of(kid, at)
+            if key.owner != self._owner:
+                raise SignatureRefused(f"key {kid} is another gateway's")
+            return key
+
+        try:
+            return verify_answer(body, reply.headers, reply.body, key_of, datetime.now(UTC))
+        except TrustError as wrong:
+            raise NodeFaulty(f"answered without a signature that counts: {wrong}") from None

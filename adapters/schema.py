@@ -4,6 +4,7 @@
     entry       idx (dense from 0), entry_id, body, leaf
     checkpoint  signed note of a size
     secret      salt and payload of an entry; the only rows of the ledger that may be deleted
+    subtree     roots of complete subtrees of every eighth level, which follow from the leaves
     document    what the gateway keeps, by kind and id, and by kind and key
     tally       how often something was met, by kind and id; may be deleted
 
@@ -19,9 +20,15 @@ from typing import Any
 
 from adapters.errors import StoreError
 from adapters.store import TALLIES, TALLY_GROUP, Document, Tally
-from security.tree import HASH_SIZE, Frontier
+from security.digests import HashName
+from security.errors import Check, LedgerRefused
+from security.ledger import Sealed
+from security.tree import HASH_SIZE, Frontier, leaf_hash
 
 INT64 = 2**63 - 1
+CHUNK = 65_536
+"""Leaves that are read at once when subtrees are made for a ledger that has none."""
+LAST_SUBTREE = "SELECT coalesce(max(idx) + 1, 0) FROM subtree WHERE level = 8"
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY)"
 
 # Ids compare by their bytes in both; SQLite's row id must be spelled INTEGER to cost no second index.
@@ -50,7 +57,21 @@ MIGRATIONS = (
             last TEXT NOT NULL, count {int} NOT NULL, PRIMARY KEY (kind, id)
         )""",
     ),
+    (
+        """CREATE TABLE subtree (
+            level {int} NOT NULL, idx {int} NOT NULL, root {bytes} NOT NULL, PRIMARY KEY (level, idx)
+        )""",
+        # by the entry's place: one index less to write at random, and pages in the order of time
+        "CREATE TABLE opening (idx {int} PRIMARY KEY, salt {bytes} NOT NULL, payload {bytes} NOT NULL)",
+        "INSERT INTO opening SELECT idx, salt, payload FROM secret JOIN entry USING (entry_id)",
+        "DROP TABLE secret",
+        "ALTER TABLE opening RENAME TO secret",
+    ),
 )
+
+SECRETS = """
+SELECT idx, entry_id, salt, payload FROM secret JOIN entry USING (idx) WHERE idx >= $1 ORDER BY idx LIMIT $2
+"""
 
 
 def pending(applied: int, dialect: Mapping[str, str]) -> Iterator[tuple[int, list[str]]]:
@@ -69,6 +90,16 @@ def check_hash(found: str, wanted: str) -> None:
         raise StoreError(
             f"the ledger in this store hashes with {found}, not {wanted}: keep its hash, or start another"
         )
+
+
+def leaves_of(entries: Sequence[Sealed], hash_name: HashName) -> list[bytes]:
+    """The leaf hashes of entries. Raises LedgerRefused for one that was sealed for another hash."""
+    for entry in entries:
+        if entry.leaf != leaf_hash(entry.body, hash_name):
+            raise LedgerRefused(
+                Check.REPLAY, f"entry {entry.entry_id} was not sealed for a ledger of {hash_name}"
+            )
+    return [entry.leaf for entry in entries]
 
 
 def pack_frontier(frontier: Frontier) -> bytes:

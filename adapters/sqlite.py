@@ -18,14 +18,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import astuple
+
 from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
+    CHUNK,
     INT64,
+    LAST_SUBTREE,
+    SECRETS,
     SQLITE,
     TRIM,
     VERSIONS,
     check_hash,
     document_row,
+    leaves_of,
     pack_frontier,
     pending,
     row_document,
@@ -36,11 +42,16 @@ from adapters.schema import (
     unpack_frontier,
 )
 from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
+from adapters.subtrees import grow
 from security.digests import HashName
-from security.ledger import Sealed, extend
+from security.ledger import Sealed
+from security.tiles import TILE_WIDTH
+from security.tree import Frontier
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
+CACHE_KIB = 65_536
+CHECKPOINT_PAGES = 8192
 
 
 class SqliteStore:
@@ -93,6 +104,13 @@ class SqliteStore:
         query = "SELECT * FROM document WHERE kind = ? AND id > ? ORDER BY id LIMIT ?"
         return [row_document(row) for row in self._rows(query, kind, after, limit)]
 
+    async def prune(self, kind: str, before: str) -> int:
+        return await self._delete("DELETE FROM document WHERE kind = ? AND id < ?", (kind, before))
+
+    async def remove(self, kind: str, *ids: str) -> int:
+        rows = ((kind, id_) for id_ in ids)
+        return await self._delete("DELETE FROM document WHERE kind = ? AND id = ?", *rows)
+
     async def replace(self, document: Document) -> None:
         def work(connection: sqlite3.Connection) -> None:
             try:
@@ -115,7 +133,7 @@ class SqliteStore:
         return [row_tally(row) for row in self._rows(query, kind, after, limit)]
 
     async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
-        return await self._delete("DELETE FROM tally WHERE kind = ? AND id = ?", kind, id)
+        return await self._delete("DELETE FROM tally WHERE kind = ? AND id = ?", (kind, id)) > 0
 
     async def head(self) -> Head:
         frontier = unpack_frontier(*self._row("SELECT size, frontier FROM log_head"))
@@ -129,21 +147,36 @@ class SqliteStore:
         query = "SELECT leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx"
         return [leaf for (leaf,) in self._rows(query, *span(start, count))]
 
+    async def subtrees(self, level: int, start: int, count: int) -> list[bytes]:
+        if level == 0:
+            return await self.leaves(start, count)
+        query = "SELECT root FROM subtree WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx"
+        return [root for (root,) in self._rows(query, level, *span(start, count))]
+
     async def index_of(self, entry_id: str) -> int | None:
         row = self._row("SELECT idx FROM entry WHERE entry_id = ?", entry_id)
         return row[0] if row else None
 
     async def secret(self, entry_id: str) -> Secret | None:
-        row = self._row("SELECT salt, payload FROM secret WHERE entry_id = ?", entry_id)
+        query = "SELECT salt, payload FROM secret JOIN entry USING (idx) WHERE entry_id = ?"
+        row = self._row(query, entry_id)
         return Secret(*row) if row else None
 
-    async def erase(self, entry_id: str) -> bool:
-        return await self._delete("DELETE FROM secret WHERE entry_id = ?", entry_id)
+    async def secrets(self, start: int, limit: int = 100) -> list[tuple[int, str, Secret]]:
+        rows = self._rows(SECRETS.replace("$", "?"), min(start, INT64), limit)
+        return [(index, entry_id, Secret(*row)) for index, entry_id, *row in rows]
 
-    async def _delete(self, query: str, *names: str) -> bool:
-        if not all(map(storable, names)):
-            return False
-        erased = await self._write(lambda connection: connection.execute(query, names).rowcount > 0)
+    async def erase(self, *entry_ids: str) -> int:
+        return await self._delete(
+            "DELETE FROM secret WHERE idx = (SELECT idx FROM entry WHERE entry_id = ?)",
+            *((entry_id,) for entry_id in entry_ids),
+        )
+
+    async def _delete(self, query: str, *rows: tuple[str, ...]) -> int:
+        fit = [names for names in rows if all(map(storable, names))]
+        if not fit:
+            return 0
+        erased = await self._write(lambda connection: connection.executemany(query, fit).rowcount)
         if erased:  # until it is truncated, the write-ahead log keeps the page as it was
             await self._in_thread(
                 lambda: self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -151,8 +184,7 @@ class SqliteStore:
         return erased
 
     async def put_note(self, size: int, root: bytes, note: str) -> None:
-        query = "INSERT INTO checkpoint VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-        await self._write(lambda connection: connection.execute(query, (size, root, note)))
+        await self._in_thread(lambda: self._note(size, root, note))
 
     async def note(self, size: int | None = None) -> str | None:
         if size is None:
@@ -169,6 +201,9 @@ class SqliteStore:
         self._writer = sqlite3.connect(self.path, BUSY_SECONDS, isolation_level=None)
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.execute("PRAGMA secure_delete = ON")
+        # entry ids are random, so each writes another page of their index: keep these, copy them back seldom
+        self._writer.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         ends = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -202,6 +237,17 @@ class SqliteStore:
             raise
         return result
 
+    def _note(self, size: int, root: bytes, note: str) -> None:
+        """A lost note is signed again at the next start: this write alone need not wait for the disk."""
+        connection = self._open_writer()
+        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            connection.execute(
+                "INSERT INTO checkpoint VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (size, root, note)
+            )
+        finally:
+            connection.execute("PRAGMA synchronous = FULL")
+
     def _migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute(VERSIONS)
         applied = connection.execute("SELECT count(*) FROM schema_version").fetchone()[0]
@@ -212,7 +258,20 @@ class SqliteStore:
         connection.execute(
             "INSERT INTO log_head VALUES (1, 0, x'', ?) ON CONFLICT DO NOTHING", (self.hash_name,)
         )
-        check_hash(connection.execute("SELECT hash FROM log_head").fetchone()[0], self.hash_name)
+        size, born_with = connection.execute("SELECT size, hash FROM log_head").fetchone()
+        check_hash(born_with, self.hash_name)
+        (known,) = connection.execute(LAST_SUBTREE).fetchone()
+        if known < size // TILE_WIDTH:
+            self._fill(connection)
+
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        """Write the subtrees of a ledger that was begun before they were kept."""
+        frontier, query = Frontier(), "SELECT leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx"
+        while rows := connection.execute(query, span(frontier.size, CHUNK)).fetchall():
+            frontier, complete = grow(frontier, [leaf for (leaf,) in rows], self.hash_name)
+            connection.executemany(
+                "INSERT INTO subtree VALUES (?, ?, ?) ON CONFLICT DO NOTHING", map(astuple, complete)
+            )
 
     def _append(
         self,
@@ -222,16 +281,18 @@ class SqliteStore:
         tallies: Sequence[Tally],
     ) -> Committed:
         frontier = unpack_frontier(*connection.execute("SELECT size, frontier FROM log_head").fetchone())
-        grown, indexes = extend(frontier, entries, self.hash_name)
+        grown, complete = grow(frontier, leaves_of(entries, self.hash_name), self.hash_name)
+        placed = list(enumerate(entries, frontier.size))
         try:
             connection.executemany(
                 "INSERT INTO entry VALUES (?, ?, ?, ?)",
-                [(i, one.entry_id, one.body, one.leaf) for i, one in zip(indexes, entries, strict=True)],
+                [(index, entry.entry_id, entry.body, entry.leaf) for index, entry in placed],
             )
             connection.executemany(
                 "INSERT INTO secret VALUES (?, ?, ?)",
-                [(entry.entry_id, entry.salt, entry.payload) for entry in entries],
+                [(index, entry.salt, entry.payload) for index, entry in placed],
             )
+            connection.executemany("INSERT INTO subtree VALUES (?, ?, ?)", map(astuple, complete))
             connection.executemany(
                 "INSERT INTO document VALUES (?, ?, ?, ?, ?)", list(map(document_row, documents))
             )

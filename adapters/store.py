@@ -156,6 +156,17 @@ class Store(Protocol):
         """
         ...
 
+    async def prune(self, kind: str, before: str) -> int:
+        """Delete the documents of a kind whose id comes before ``before``, and say how many there were.
+
+        For ids that begin with the time: what is older than a moment goes. Durable as ``commit``.
+        """
+        ...
+
+    async def remove(self, kind: str, *ids: str) -> int:
+        """Delete documents of a kind by their ids, and say how many there were. Durable as ``commit``."""
+        ...
+
     async def replace(self, document: Document) -> None:
         """Keep the newest state of something mutable, such as a cached key list: insert it, or replace that
         of the same kind and id. Durable as ``commit``; the last call wins. Raises KeyTaken when another id
@@ -187,6 +198,13 @@ class Store(Protocol):
         """The leaf hashes (32 bytes) of the entries [start, start + count), as far as there are any."""
         ...
 
+    async def subtrees(self, level: int, start: int, count: int) -> list[bytes]:
+        """The roots of the complete subtrees [start, start + count) of a level, as far as there are any.
+
+        ``level`` is a multiple of 8; the subtrees of level 0 are the leaves.
+        """
+        ...
+
     async def index_of(self, entry_id: str) -> int | None:
         """Where an entry stands, or None."""
         ...
@@ -195,8 +213,13 @@ class Store(Protocol):
         """What opens an entry, or None when it was erased or never was."""
         ...
 
-    async def erase(self, entry_id: str) -> bool:
-        """Delete an entry's salt and payload, and say whether there were any. Durable as ``commit``.
+    async def secrets(self, start: int, limit: int = 100) -> list[tuple[int, str, Secret]]:
+        """At most ``limit`` of the secrets that are left of the entries from ``start`` on, in their order:
+        place and id of the entry, and its secret."""
+        ...
+
+    async def erase(self, *entry_ids: str) -> int:
+        """Delete salts and payloads of these entries, and say how many there were. Durable as ``commit``.
 
         Entry and leaf stay: every proof stays valid. Copies in backups and in the database's own log go when
         those do; their retention is the operator's.

@@ -14,13 +14,15 @@ import asyncpg
 import pytest
 
 from adapters.postgres import PostgresStore
+from adapters.sealing import SealedStore
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
 from gateway.demo.peers import postgres, redis
 from security.digests import HashName
+from security.envelope import Envelope
 from security.keys import KeyPair
 from security.ledger import Sealed, seal
-from security.note import Checkpoint, NoteVerifier, verify
+from security.note import NoteVerifier, verify
 from security.tree import Frontier, leaf_hash, root_of
 from tests.peers import started
 
@@ -57,9 +59,12 @@ async def store_schema(store_postgres: str, tmp_path: Path) -> str:
     return f"{store_postgres}?search_path={name}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "sealed"])
 def store_new(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Store]:
     """Makes store objects, not open yet, all on one new database."""
+    if request.param == "sealed":
+        envelope = Envelope({"payload-202611a": bytes(32)}, "payload-202611a")
+        return lambda hash_name="sha256": SealedStore(SqliteStore(tmp_path / "store.db", hash_name), envelope)
     if request.param == "sqlite":
         return lambda hash_name="sha256": SqliteStore(tmp_path / "store.db", hash_name)
     address = request.getfixturevalue("store_schema")
@@ -119,6 +124,8 @@ async def check_ledger(store: Store, verifiers: Sequence[NoteVerifier]) -> None:
     assert head.frontier == Frontier().extend(leaves, store.hash_name)
     assert (head.size, head.root) == (len(leaves), root_of(leaves, store.hash_name))
     if note := await store.note():
-        published = Checkpoint.from_text(verify(note, verifiers, len(verifiers)).text)
+        verified = verify(note, verifiers)
+        published = verified.checkpoint
+        assert set(verified.signed_by) == set(verifiers)
         assert published.size <= head.size
         assert published.root == root_of(leaves[: published.size], store.hash_name)

@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from adapters.errors import NodeError, NodeFaulty, NodeLate, NodeRefused, NodeUnreachable
 from adapters.http import Limits, Line, Timeouts
-from tests.serving import Reply, http_answer, misbehave
+from tests.serving import Reply, http_answer, misbehave, serve
 
 SECRET = "990000198001010016"
 
@@ -55,6 +59,24 @@ def test_the_parameters_of_a_form_are_not_in_the_address() -> None:
     with misbehave(reply) as url:
         call(url)
     assert seen == [("POST /Patient/_search HTTP/1.1", b"identifier=" + SECRET.encode())]
+
+
+def test_what_a_node_wants_remembered_is_not_said_again() -> None:
+    told: list[str] = []
+
+    async def answer(request: Request) -> JSONResponse:
+        told.append(request.headers.get("cookie", ""))
+        return JSONResponse({}, headers={"Set-Cookie": f"patient={SECRET}; Path=/"})
+
+    async def run(url: str) -> None:
+        line = Line(url)
+        await line.get_json("a")
+        await line.get_json("a")
+        await line.aclose()
+
+    with serve(Starlette(routes=[Route("/a", answer)])) as url:
+        asyncio.run(run(url))
+    assert told == ["", ""]
 
 
 def test_an_absolute_path_stays_below_the_base() -> None:

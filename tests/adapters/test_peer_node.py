@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from adapters import Answer, PeerAnswer, PeerGateway, PeerPerson, PeerQuestion, Report, commitment
+from adapters import Answer, PeerAnswer, PeerGateway, PeerKeys, PeerPerson, PeerQuestion, Report, commitment
 from recognition import SHANGHAI, Mark, Reading, Result
+from security.errors import KeyStoreError, UnknownKey
+from security.http_signature import check_answer, sign_answer, verify
+from security.keys import KeyPair, PublicKey
 from tests.node_cases import NOW, NUMBER, ask, question
-from tests.serving import Reply, http_answer, misbehave, noting
+from tests.serving import Reply, http_answer, misbehave, noting, serve
 
 RESULT = Result(
     id="hb-lis/Observation/o1",
@@ -33,6 +41,17 @@ RESULT = Result(
 )
 BEHIND = Report(node="hb-lis", kind="fhir", state="answered", took_ms=3, results=1)
 LATE = Report(node="nx-lis", kind="fhir", state="late", took_ms=300, fault="node")
+BORN = datetime.now(UTC) - timedelta(days=1)
+OURS, THEIRS = (KeyPair.generate("Ed25519", owner, "peer", BORN) for owner in ("cq", "lab8"))
+THIRD, UNKNOWN = (KeyPair.generate("SM2", owner, "peer", BORN) for owner in ("sc", "jjj"))
+TRUSTED = {key.kid: key.public for key in (OURS, THEIRS, THIRD)}
+
+
+def key_of(kid: str, at: datetime) -> PublicKey:
+    if kid not in TRUSTED:
+        raise UnknownKey(f"key {kid} is in no trusted list")
+    TRUSTED[kid].check(at, "peer")
+    return TRUSTED[kid]
 
 
 def answer_to(body: bytes, **changes: Any) -> bytes:
@@ -48,11 +67,19 @@ def answer_to(body: bytes, **changes: Any) -> bytes:
 
 def asked_of(reply: Callable[[str, bytes], Reply], **changes: Any) -> Answer:
     with misbehave(reply) as url:
-        return ask(PeerGateway("gw-lab8", url, owner="lab8", timeout=2.0, token="t0k3n"), question(**changes))
+        keys = PeerKeys(OURS, key_of)
+        node = PeerGateway("gw-lab8", url, owner="lab8", keys=keys, timeout=2.0, token="t0k3n")
+        return ask(node, question(**changes))
+
+
+def signed(question: bytes, answer: bytes, signer: KeyPair = THEIRS, now: datetime | None = None) -> bytes:
+    """An answer as its gateway sends it."""
+    headers = sign_answer(question, answer, signer, now or datetime.now(UTC))
+    return http_answer(answer, media="application/json", headers=headers)
 
 
 def good(_: str, body: bytes) -> Reply:
-    return http_answer(answer_to(body), media="application/json")
+    return signed(body, answer_to(body))
 
 
 def test_results_and_marks_come_through_with_the_node_in_front_of_their_ids() -> None:
@@ -71,6 +98,20 @@ def test_reports_of_the_nodes_behind_say_by_which_gateway() -> None:
     ]
 
 
+@contextmanager
+def signing_node() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """A gateway that notes headers and body of each question."""
+    seen: list[tuple[dict[str, str], bytes]] = []
+
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        seen.append((dict(request.headers), body))
+        return Response(b"{}", media_type="application/json")
+
+    with serve(Starlette(routes=[Route("/api/v1/results", answer, methods=["POST"])])) as url:
+        yield url, seen
+
+
 def sent(**changes: Any) -> dict[str, Any]:
     bodies: list[bytes] = []
 
@@ -87,7 +128,16 @@ def sent(**changes: Any) -> dict[str, Any]:
 def test_the_question_is_the_whole_contract() -> None:
     body = sent()
     assert body["person"] == {"type": "resident", "value": NUMBER}
-    assert set(body) == {"id", "person", "kinds", "since", "at", "receiver", "budget_ms", "hops"}
+    fields = {"id", "person", "kinds", "since", "at", "receiver", "budget_ms", "hops", "purpose", "salt"}
+    assert set(body) == fields
+
+
+def test_the_purpose_goes_along() -> None:
+    assert sent(purpose="BTG")["purpose"] == "BTG"
+
+
+def test_no_two_questions_have_one_commitment() -> None:
+    assert sent()["salt"] != sent()["salt"]
 
 
 def test_the_budget_leaves_a_tenth_for_the_way() -> None:
@@ -126,23 +176,77 @@ def test_without_a_hop_the_gateway_is_skipped_and_not_called() -> None:
     ],
 )
 def test_an_answer_that_does_not_hold_together_is_a_fault(changes: dict[str, Any]) -> None:
-    def reply(_: str, body: bytes) -> Reply:
-        return http_answer(answer_to(body, **changes), media="application/json")
-
-    answer = asked_of(reply)
+    answer = asked_of(lambda _, body: signed(body, answer_to(body, **changes)))
     assert (answer.report.state, answer.results, answer.behind) == ("faulty", (), ())
+    assert "signature" not in answer.report.detail
+
+
+def test_the_answer_is_held_to_its_question() -> None:
+    answer = asked_of(good)
+    assert answer.signed is not None
+    assert check_answer(answer.signed, key_of).owner == "lab8"
+    assert answer.signed.answer == answer.digest.hex()
+
+
+UNSIGNED: dict[str, Callable[[str, bytes], Reply]] = {
+    "without a signature": lambda _, body: http_answer(answer_to(body), media="application/json"),
+    "by another gateway": lambda _, body: signed(body, answer_to(body), THIRD),
+    "by a key nobody knows": lambda _, body: signed(body, answer_to(body), UNKNOWN),
+    "to another question": lambda _, body: signed(b"{}", answer_to(body)),
+    "of two minutes ago": lambda _, body: signed(
+        body, answer_to(body), now=datetime.now(UTC) - timedelta(minutes=2)
+    ),
+    "changed on the way": lambda _, body: signed(body, answer_to(body)).replace(b"43.10", b"4.310"),
+}
+
+
+@pytest.mark.parametrize("what", UNSIGNED)
+def test_an_answer_that_its_gateway_did_not_sign_is_a_fault(what: str) -> None:
+    answer = asked_of(UNSIGNED[what])
+    assert (answer.report.state, answer.results, answer.signed) == ("faulty", (), None)
+    assert "signature" in answer.report.detail
+
+
+def test_the_question_is_signed() -> None:
+    with signing_node() as (url, seen):
+        ask(PeerGateway("gw-lab8", url, owner="lab8", keys=PeerKeys(OURS, key_of), timeout=2.0))
+    ((headers, body),) = seen
+    asked = verify("POST", f"{url}/api/v1/results", headers, body, key_of, datetime.now(UTC))
+    assert asked.kid == OURS.kid
+
+
+class Broken:
+    """A signer whose device does not answer."""
+
+    public, kid, algorithm = OURS.public, OURS.kid, OURS.algorithm
+
+    def sign(self, message: bytes) -> bytes:
+        raise KeyStoreError("the device does not answer")
+
+
+def test_a_question_that_cannot_be_signed_is_not_asked() -> None:
+    called: list[str] = []
+    with misbehave(noting(called, http_answer(b"{}"))) as url:
+        node = PeerGateway("gw-lab8", url, owner="lab8", keys=PeerKeys(Broken(), key_of))
+        with pytest.raises(KeyStoreError):
+            ask(node)
+    assert called == []
+
+
+def test_without_keys_the_gateway_is_skipped_and_not_called() -> None:
+    called: list[str] = []
+    with misbehave(noting(called, http_answer(b"{}"))) as url:
+        answer = ask(PeerGateway("gw-lab8", url, owner="lab8"))
+    assert (answer.report.state, called) == ("skipped", [])
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"gateway":1}', b"{"])
 def test_something_else_than_an_answer_is_a_fault(body: bytes) -> None:
-    assert asked_of(lambda *_: http_answer(body, media="application/json")).report.state == "faulty"
+    assert asked_of(lambda _, asked: signed(asked, body)).report.detail.startswith("answered with something")
 
 
 def test_a_gateway_without_results_is_empty_and_its_nodes_are_named() -> None:
-    def reply(_: str, body: bytes) -> Reply:
-        return http_answer(answer_to(body, results=()), media="application/json")
-
-    answer = asked_of(reply)
+    answer = asked_of(lambda _, body: signed(body, answer_to(body, results=())))
     assert (answer.report.state, len(answer.behind)) == ("empty", 2)
 
 

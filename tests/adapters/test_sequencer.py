@@ -13,7 +13,7 @@ import pytest
 
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
 from adapters.sequencer import Receipt, Sequencer
-from adapters.store import Committed, Document, Store, Tally
+from adapters.store import Committed, Document, Head, Store, Tally
 from security.errors import LedgerRefused, UnsupportedAlgorithm
 from security.keys import KeyPair, Signer
 from security.ledger import Sealed, seal
@@ -82,7 +82,7 @@ class FaultySigner:
 
 @asynccontextmanager
 async def running(
-    store: object, *signers: Signer, origin: str = ORIGIN, **options: int
+    store: object, *signers: Signer, origin: str = ORIGIN, **options: Any
 ) -> AsyncIterator[Sequencer]:
     sequencer = Sequencer(cast("Store", store), signers, origin, **options)
     await sequencer.start()
@@ -98,7 +98,9 @@ def doc(id_: str, key: str = "") -> Document:
 
 def checkpoint(note: str, *signers: Signer) -> Checkpoint:
     verifiers = [NoteVerifier.of(ORIGIN, signer.public) for signer in signers]
-    return Checkpoint.from_text(verify(note, verifiers, len(verifiers)).text)
+    verified = verify(note, verifiers)
+    assert set(verified.signed_by) == set(verifiers)
+    return verified.checkpoint
 
 
 async def held_up(sequencer: Sequencer, store: FaultyStore, entries: list[Sealed]) -> asyncio.Task[Receipt]:
@@ -382,3 +384,41 @@ async def test_a_checkpoint_carries_a_line_of_each_signer(
     async with running(store_open, store_signer, sm2) as sequencer:
         receipt = await sequencer.append(store_seal())
     assert checkpoint(receipt.note, store_signer, sm2).size == 1
+
+
+async def test_a_guard_that_refuses_stops_the_start_before_anything_is_signed(
+    store_raw: Store, store_signer: KeyPair, store_seal: Seal
+) -> None:
+    async def knows_more(head: Head) -> None:
+        raise StoreError(f"a witness knows more than {head.size} entries")
+
+    await store_raw.commit(store_seal(2), [])
+    with pytest.raises(StoreError, match="knows more than 2"):
+        await Sequencer(store_raw, [store_signer], ORIGIN, guard=knows_more).start()
+    assert await store_raw.note() is None
+
+
+async def test_a_refusal_while_running_keeps_nothing_more(
+    store_open: Store, store_signer: KeyPair, store_seal: Seal
+) -> None:
+    async with running(store_open, store_signer) as sequencer:
+        await sequencer.append(store_seal())
+        sequencer.refuse("a witness knows another ledger")
+        with pytest.raises(StoreUnavailable, match="a witness knows another ledger"):
+            await sequencer.append(store_seal())
+    assert (await store_open.head()).size == 1
+
+
+async def test_a_refusal_during_a_commit_leaves_it_unsigned(
+    store_open: Store, store_signer: KeyPair, store_seal: Seal
+) -> None:
+    store = FaultyStore(store_open)
+    async with running(store, store_signer) as sequencer:
+        appended = await held_up(sequencer, store, store_seal())
+        sequencer.refuse("a witness knows another ledger")
+        store.gate.set()
+        with pytest.raises(StoreUnavailable, match="another ledger"):
+            await appended
+    note = await store_open.note()
+    assert note is not None
+    assert checkpoint(note, store_signer).size == 0

@@ -142,6 +142,56 @@ async def test_documents_page_in_the_order_of_their_ids_bytes(store_open: Store)
     assert [document.id for document in first + rest] == ids
 
 
+async def test_pruning_takes_the_documents_of_a_kind_before_an_id(store_open: Store) -> None:
+    await store_open.commit(
+        [], [doc(id_, f"key-{id_}") for id_ in ("1", "2", "3")] + [doc("1", kind="outcome")]
+    )
+    assert await store_open.prune("check", "3") == 2
+    assert [document.id for document in await store_open.documents("check")] == ["3"]
+    assert [document.id for document in await store_open.documents("outcome")] == ["1"]
+
+
+async def test_a_pruned_key_may_be_taken_again(store_open: Store) -> None:
+    await store_open.commit([], [doc("1", "request-1")])
+    await store_open.prune("check", "2")
+    await store_open.commit([], [doc("3", "request-1")])
+    assert await store_open.find("check", "request-1") == doc("3", "request-1")
+
+
+@pytest.mark.parametrize("name", ["", "0", "\0", "\ud800"])
+async def test_pruning_before_the_first_id_takes_nothing(store_open: Store, name: str) -> None:
+    await store_open.commit([], [doc("1")])
+    assert await store_open.prune("check", name) == 0
+    assert await store_open.prune(name, "2") == 0
+
+
+async def test_removing_takes_the_documents_that_are_named(store_open: Store) -> None:
+    await store_open.commit([], [doc("1"), doc("2"), doc("3"), doc("1", kind="outcome")])
+    assert await store_open.remove("check", "1", "3", "missing", "\0") == 2
+    assert await store_open.remove("check") == 0
+    assert [document.id for document in await store_open.documents("check")] == ["2"]
+    assert [document.id for document in await store_open.documents("outcome")] == ["1"]
+
+
+async def test_erasing_several_says_how_many_there_were(store_open: Store, store_seal: Seal) -> None:
+    entries = store_seal(4)
+    await store_open.commit(entries, [])
+    assert await store_open.erase(*(entry.entry_id for entry in entries[:2]), "missing", "\0") == 2
+    assert await store_open.erase() == 0
+    assert [(index, id_) for index, id_, _ in await store_open.secrets(0)] == [
+        (2, entries[2].entry_id), (3, entries[3].entry_id),
+    ]  # fmt: skip
+
+
+async def test_secrets_page_in_the_order_of_the_entries(store_open: Store, store_seal: Seal) -> None:
+    entries = store_seal(5)
+    await store_open.commit(entries, [])
+    (one, two) = await store_open.secrets(1, 2)
+    assert one == (1, entries[1].entry_id, Secret(entries[1].salt, entries[1].payload))
+    assert two[0] == 2
+    assert await store_open.secrets(5) == await store_open.secrets(2**63) == []
+
+
 async def test_replacing_keeps_the_newest_state(store_open: Store) -> None:
     await store_open.replace(doc("cq", "1", "keys", b"old"))
     await store_open.replace(doc("cq", "2", "keys", b"new"))

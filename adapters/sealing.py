@@ -1,0 +1,204 @@
+"""A store whose content is sealed before it reaches the database: payloads with their salts, and the bodies
+of documents and tallies.
+
+Whoever reads the database, a backup or a stolen disk then sees ids, kinds, keys, times and the public ledger,
+and nothing that hospitals sent; whoever can write to it can neither move a sealed body to another row,
+because the place is part of the seal (:mod:`security.envelope`), nor lay one there that is not sealed. A salt
+is sealed with its payload: with the salt alone a guess of the payload could be confirmed against the public
+commitment.
+
+What a version before there was sealing kept is sealed once, by :mod:`adapters.rewrapping`, before it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from adapters.errors import StoreError
+from adapters.store import Committed, Document, Head, Secret, Store, Tally
+from security.digests import HashName
+from security.envelope import SEALED, Envelope
+from security.errors import PayloadRefused, TrustError
+from security.ledger import SALT_SIZE, Sealed
+
+CLOSED = bytes((SEALED,))
+"""What a page has in place of a body that does not open: a seal that opens nowhere."""
+UNSEALED = (
+    "it is not sealed; right after the update of a version before 0.3 run: lianren keys seal; at any other"
+    " time somebody else wrote into the database"
+)
+_Opening = Callable[[bytes, str], bytes]
+
+
+def place_of(table: str, *names: str) -> str:
+    """The place of a row's sealed column: table, column and row."""
+    return "|".join((table, "payload" if table == "secret" else "body", *names))
+
+
+def is_sealed(body: bytes) -> bool:
+    """Whether a stored body is a sealed one."""
+    return body[:1] == CLOSED
+
+
+class SealedStore:
+    """A :class:`adapters.store.Store` over another one, sealing with ``envelope``.
+
+    ``reread`` gives an envelope with the keys of now: it is asked when a body does not open, because another
+    process may have sealed it under a key that is newer than this one. Methods raise as those of the inner
+    store. A single body that does not open, or is not sealed, raises StoreError; in a page it comes as
+    :data:`CLOSED`, so that the one row is refused by whoever reads it, and not all the others with it.
+    """
+
+    def __init__(
+        self, inner: Store, envelope: Envelope, reread: Callable[[], Envelope] | None = None
+    ) -> None:
+        self.inner = inner
+        self.envelope = envelope
+        self._reread = reread
+
+    @property
+    def hash_name(self) -> HashName:
+        return self.inner.hash_name
+
+    def renew(self) -> None:
+        """Seal under the newest key from now on. Raises KeyStoreError, PayloadRefused: there is none."""
+        if self._reread:
+            self.envelope = self._reread()
+
+    async def open(self) -> None:
+        """Raises StoreError too for a store whose newest payload was never sealed."""
+        await self.inner.open()
+        newest = max((await self.inner.head()).size - 1, 0)
+        if any(secret.salt for _, _, secret in await self.inner.secrets(newest, 1)):
+            await self.inner.close()
+            raise StoreError(f"the store's content: {UNSEALED}")
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def ping(self) -> None:
+        await self.inner.ping()
+
+    async def commit(
+        self, entries: Sequence[Sealed], documents: Sequence[Document], tallies: Sequence[Tally] = ()
+    ) -> Committed:
+        return await self.inner.commit(
+            [self._hidden(entry) for entry in entries],
+            [self._covered(document) for document in documents],
+            [self._counting(tally) for tally in tallies],
+        )
+
+    async def document(self, kind: str, id: str) -> Document | None:  # noqa: A002
+        found = await self.inner.document(kind, id)
+        return self._shown(found, self._open) if found else None
+
+    async def find(self, kind: str, key: str) -> Document | None:
+        found = await self.inner.find(kind, key)
+        return self._shown(found, self._open) if found else None
+
+    async def documents(self, kind: str, after: str = "", limit: int = 100) -> list[Document]:
+        found = await self.inner.documents(kind, after, limit)
+        return [self._shown(document, self._in_page) for document in found]
+
+    async def prune(self, kind: str, before: str) -> int:
+        return await self.inner.prune(kind, before)
+
+    async def remove(self, kind: str, *ids: str) -> int:
+        return await self.inner.remove(kind, *ids)
+
+    async def replace(self, document: Document) -> None:
+        await self.inner.replace(self._covered(document))
+
+    async def tally(self, kind: str, id: str) -> Tally | None:  # noqa: A002
+        found = await self.inner.tally(kind, id)
+        return self._counted(found, self._open) if found else None
+
+    async def tallies(self, kind: str, after: str = "", limit: int = 100) -> list[Tally]:
+        found = await self.inner.tallies(kind, after, limit)
+        return [self._counted(tally, self._in_page) for tally in found]
+
+    async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
+        return await self.inner.forget(kind, id)
+
+    async def subtrees(self, level: int, start: int, count: int) -> list[bytes]:
+        return await self.inner.subtrees(level, start, count)
+
+    async def head(self) -> Head:
+        return await self.inner.head()
+
+    async def entries(self, start: int, count: int) -> list[bytes]:
+        return await self.inner.entries(start, count)
+
+    async def leaves(self, start: int, count: int) -> list[bytes]:
+        return await self.inner.leaves(start, count)
+
+    async def index_of(self, entry_id: str) -> int | None:
+        return await self.inner.index_of(entry_id)
+
+    async def secret(self, entry_id: str) -> Secret | None:
+        found = await self.inner.secret(entry_id)
+        return self._revealed(entry_id, found, self._open) if found else None
+
+    async def secrets(self, start: int, limit: int = 100) -> list[tuple[int, str, Secret]]:
+        found = await self.inner.secrets(start, limit)
+        return [(index, id_, self._revealed(id_, secret, self._in_page)) for index, id_, secret in found]
+
+    async def erase(self, *entry_ids: str) -> int:
+        return await self.inner.erase(*entry_ids)
+
+    async def put_note(self, size: int, root: bytes, note: str) -> None:
+        await self.inner.put_note(size, root, note)
+
+    async def note(self, size: int | None = None) -> str | None:
+        return await self.inner.note(size)
+
+    def _hidden(self, entry: Sealed) -> Sealed:
+        sealed = self.envelope.seal(entry.salt + entry.payload, place_of("secret", entry.entry_id))
+        return Sealed(entry_id=entry.entry_id, body=entry.body, leaf=entry.leaf, salt=b"", payload=sealed)
+
+    def _revealed(self, entry_id: str, secret: Secret, opening: _Opening) -> Secret:
+        """A salt beside its payload was never sealed, whatever the payload begins with."""
+        opened = opening(b"" if secret.salt else secret.payload, place_of("secret", entry_id))
+        return Secret(opened[:SALT_SIZE], opened[SALT_SIZE:])
+
+    def _covered(self, document: Document) -> Document:
+        return replace(document, body=self.envelope.seal(document.body, _place(document)))
+
+    def _shown(self, document: Document, opening: _Opening) -> Document:
+        return replace(document, body=opening(document.body, _place(document)))
+
+    def _counting(self, tally: Tally) -> Tally:
+        return replace(tally, body=self.envelope.seal(tally.body, _place_of_tally(tally)))
+
+    def _counted(self, tally: Tally, opening: _Opening) -> Tally:
+        return replace(tally, body=opening(tally.body, _place_of_tally(tally)))
+
+    def _open(self, sealed: bytes, place: str) -> bytes:
+        if not is_sealed(sealed):
+            raise StoreError(f"the store's content: {place}: {UNSEALED}")
+        try:
+            try:
+                return self.envelope.open(sealed, place)
+            except PayloadRefused:
+                if self._reread is None:
+                    raise
+                self.renew()
+                return self.envelope.open(sealed, place)
+        except TrustError as refused:
+            raise StoreError(f"the store's content: {refused}") from None
+
+    def _in_page(self, sealed: bytes, place: str) -> bytes:
+        try:
+            return self._open(sealed, place)
+        except StoreError:
+            return CLOSED
+
+
+def _place(document: Document) -> str:
+    return place_of("document", document.kind, document.id)
+
+
+def _place_of_tally(tally: Tally) -> str:
+    return place_of("tally", tally.kind, tally.id)
