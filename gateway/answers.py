@@ -12,6 +12,7 @@ from gateway.model import (
     CatalogueRef,
     CheckAnswer,
     Coded,
+    ConsentRule,
     LedgerRef,
     ResultOut,
     Unnamed,
@@ -34,6 +35,7 @@ def answer_of(
     nodes: tuple[Report, ...],
     complete: bool,
     ledger: LedgerRef,
+    consent: ConsentRule,
 ) -> CheckAnswer:
     """The answer of a check. ``places`` are those of the planned examinations in the request."""
     catalogue = rules.catalogue
@@ -46,24 +48,31 @@ def answer_of(
         catalogue=CatalogueRef(catalogue.version, catalogue.illustrative, *rules.notices),
         complete=complete,
         advice=tuple(
-            _advice(place, advice, catalogue, complete=complete)
+            _advice(place, advice, catalogue, complete=complete, permitted=consent.permitted)
             for place, advice in zip(places, decision.advice, strict=True)
         ),
         verdicts=tuple(_verdict(verdict, catalogue) for verdict in decision.verdicts),
         unnamed=unnamed,
         nodes=nodes,
         ledger=ledger,
+        consent=consent,
     )
 
 
-def sentence(advice: Advice, catalogue: Catalogue, *, complete: bool) -> tuple[str, str]:
-    """What is left to order, in Chinese and in English; and that somebody was not heard, where it matters."""
+def sentence(
+    advice: Advice, catalogue: Catalogue, *, complete: bool, permitted: bool = True
+) -> tuple[str, str]:
+    """What is left to order, in Chinese and in English; and that somebody was not heard, or nobody asked
+    because the patient has not consented, where it matters.
+    """
     served, total = len(advice.served), len(advice.served) + len(advice.to_order)
     if not advice.to_order:
         if total == 1:
             return "已有可互认的结果，不必再开", "already recognised: nothing to order"
         return f"{total}项均可互认，不必再开", f"all {total} recognised: nothing to order"
     gap_zh, gap_en = ("", "") if complete else ("（查询不完整）", " (not every node was heard)")
+    if not permitted:
+        gap_zh, gap_en = "（患者未授权，未作查询）", " (not searched: the patient has not consented)"
     if not served:
         return f"未找到可互认的结果，须开具{gap_zh}", f"nothing recognised: order it{gap_en}"
     items = [catalogue.item(code) for code in advice.to_order]
@@ -75,8 +84,10 @@ def sentence(advice: Advice, catalogue: Catalogue, *, complete: bool) -> tuple[s
     )
 
 
-def _advice(place: int, advice: Advice, catalogue: Catalogue, *, complete: bool) -> AdviceOut:
-    zh, en = sentence(advice, catalogue, complete=complete)
+def _advice(
+    place: int, advice: Advice, catalogue: Catalogue, *, complete: bool, permitted: bool
+) -> AdviceOut:
+    zh, en = sentence(advice, catalogue, complete=complete, permitted=permitted)
     return AdviceOut(
         place,
         advice.planned,

@@ -9,22 +9,32 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from gateway.checks import Checks
+from gateway.consenting import Consenting
 from gateway.errors import TABLE
 from gateway.explaining import Explaining
 from gateway.faces import (
+    audit_events,
     catalogues,
     cds,
+    consent_fhir,
+    consents,
     docs,
     explain,
     fhir,
     ledger,
+    marks,
+    oauth,
     operations,
+    operator,
     peer,
+    provenance,
     rest,
     review,
     statistics,
     terminology,
+    witness,
 )
+from gateway.faces.access import Access
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
 from gateway.log import Log
@@ -34,7 +44,7 @@ from gateway.settings import Settings
 from gateway.stewarding import Stewarding
 from gateway.wiring import open_gateway
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 
 
 def create_app(settings: Settings, log: Log | None = None) -> Guard:
@@ -56,6 +66,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
             checks = Checks(gateway)
             app.state.gateway = gateway
             app.state.checks = checks
+            app.state.consenting = Consenting(gateway)
             app.state.outcomes = Outcomes(gateway, checks)
             app.state.peers = Peers(gateway)
             app.state.explaining = Explaining(gateway)
@@ -65,7 +76,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
             yield
 
     app = describe_app(lifespan)
-    guard = Guard(terminology.Direct(app), write)
+    guard = Guard(Access(terminology.Direct(app), app), write, explained=settings.refusals == "explained")
     for kind in TABLE:
         app.add_exception_handler(kind, guard.handle)
     for further in (HTTPException, Exception):
@@ -85,16 +96,24 @@ def describe_app(lifespan: object = None) -> FastAPI:
     )
     for face in (
         rest,
+        consents,
         explain,
         review,
         statistics,
         catalogues,
         peer,
         fhir,
+        consent_fhir,
         terminology,
         cds,
         ledger,
+        marks,
+        provenance,
+        audit_events,
+        witness,
+        oauth,
         operations,
+        operator,
         docs,
     ):
         app.include_router(face.router)

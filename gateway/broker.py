@@ -74,6 +74,13 @@ class Broker:
             tuple((answer.gateway, result) for answer in far for result in answer.results),
         )
 
+    def skip(self, detail: str) -> tuple[Report, ...]:
+        """The report of every node where none is asked; ``detail`` says why."""
+        reports = tuple(_silent(node, 0, "skipped", "", detail).report for node in self._nodes)
+        for report in reports:
+            self._observe(report)
+        return reports
+
 
 def _said(node: Node, task: asyncio.Task[Answer], took_ms: int) -> Answer:
     """What a node's task came to; one that broke is this gateway's fault, and costs no other answer."""

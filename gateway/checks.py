@@ -2,7 +2,8 @@
 
 1. ask      who is it, may they, is the request whole
 2. name     planned names onto items; what cannot be named is said
-3. find     one question to all nodes, one deadline                          (:mod:`gateway.finding`)
+3. find     one question to all nodes, one deadline                          (:mod:`gateway.finding`),
+            where the patient's consent lets it be asked                     (:mod:`gateway.consent`)
 4. read     the adapters turn answers into results; what is wrong with a record is flagged
 5. mark     own results are signed, others' marks verified; the decision looks at them
 6. decide   pure, under one catalogue version
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from adapters import KeyTaken, Question, elapsed_ms
 from adapters.fhir_time import in_range
@@ -28,22 +30,26 @@ from catalog import Kind
 from gateway.answers import answer_of
 from gateway.cases import case_document
 from gateway.clients import Client
+from gateway.consent import BREAK_GLASS
 from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
 from gateway.ids import new_id
+from gateway.mark_index import recognised_by
 from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn
 from gateway.naming import name_planned
 from gateway.review import Listening
 from gateway.wiring import Gateway
 from recognition import Check, Context, Decision, decide, digest
 from security.errors import IdentityRefused
-from security.identity import IDENTIFIER_TYPES, Identifier, identifier
+from security.identity import Identifier, identifier, known_type
+from security.pseudonym import Pseudonyms
 
 SKEW = timedelta(minutes=5)
 OLDEST = timedelta(days=7)
 RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
+_NUMBER = re.compile(r"\d{6}")  # full-width digits too
 
 
 class KeptCheck(Struct, frozen=True):
@@ -70,7 +76,8 @@ class Checks:
         """Answer a check, or answer it again.
 
         Raises:
-            NotPermitted: the client may not ask.
+            NotPermitted: the client may not ask, or not break the glass.
+            TooManyRequests: more persons are asked about than this gateway looks up.
             BadRequest, IdentityRefused, UnknownEntry: a field is wrong; nothing was asked or kept.
             RequestIdReused: this request id came before with another body.
             EvidenceUnavailable: the answer could not be recorded, so there is none.
@@ -78,19 +85,18 @@ class Checks:
         client.require("his")
         started = time.monotonic()
         person = read_person(request.patient)
-        pseudonym = self._gateway.pseudonym(person)
-        # What is kept of the body must not let anybody try person's numbers against it.
-        told_apart = msgspec.structs.replace(request, patient=PersonIn(person.type, pseudonym))
-        body_digest = hashlib.sha256(msgspec.json.encode(told_apart)).hexdigest()
+        refuse_odd_break_glass(request, client)
+        pseudonyms = await self._gateway.pseudonyms(person)
+        digests = [_body_digest(request, person, pseudonym) for pseudonym in pseudonyms.all]
         key = f"{client.id}|{request.request_id}"
         replayed = (kept := await self._kept(key)) is not None
         if kept is None:
             if key not in self._running:  # one asking of each request id at a time
-                task = asyncio.create_task(self._ask(request, client, person, pseudonym, key, body_digest))
+                task = asyncio.create_task(self._ask(request, client, person, pseudonyms, key, digests[0]))
                 task.add_done_callback(lambda _: self._running.pop(key, None))
                 self._running[key] = task
             kept = await asyncio.shield(self._running[key]) or await self._kept(key)
-        if kept is None or kept.body_digest != body_digest:
+        if kept is None or kept.body_digest not in digests:
             raise RequestIdReused(
                 "this request id was used before with another body; a new question needs a new id",
                 field="request_id",
@@ -108,8 +114,9 @@ class Checks:
         if document is not None:
             kept = await self._read(document)
             if "auditor" in client.roles or kept.institution == client.institution:
-                return kept.answer
-        raise NotFound(f"no check {check_id!r} was answered for your institution", field="id")
+                withdrawn = await self._gateway.withdrawals.among(kept.answer)
+                return msgspec.structs.replace(kept.answer, withdrawn=withdrawn)
+        raise NotFound("no check of this id was answered for your institution", field="id")
 
     async def _kept(self, key: str) -> KeptCheck | None:
         document = await self._gateway.store.find("check", key)
@@ -125,7 +132,7 @@ class Checks:
         request: CheckRequest,
         client: Client,
         person: Identifier,
-        pseudonym: str,
+        pseudonyms: Pseudonyms,
         key: str,
         body_digest: str,
     ) -> KeptCheck | None:
@@ -148,23 +155,39 @@ class Checks:
         planned, places, unnamed = name_planned(request, client.institution, rules, names)
         check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
         check_id = new_id(now)
+        purpose = client.purpose if request.break_glass is UNSET else BREAK_GLASS
+        consent = await gateway.consents.rule(pseudonyms, purpose, client.institution, now)
         evidence = Evidence.of(gateway, client.id, now)
         codes = [code for entry in planned for code in entry.items]
         evidence.question(
             {
                 "check": check_id,
-                "person": pseudonym,
+                "person": pseudonyms.current,
                 "receiver": client.institution,
                 "items": codes,
                 "at": now.isoformat(),
                 "asked_at": asked_at.isoformat(),
+                "purpose": purpose,
             }
         )
+        if request.break_glass is not UNSET:
+            evidence.record(
+                "view",
+                {
+                    "check": check_id,
+                    "person": pseudonyms.current,
+                    "purpose": purpose,
+                    "reason": request.break_glass.reason,
+                    "consent": consent.consent,
+                },
+            )
         # 3 to 5
         kinds: tuple[Kind, ...] = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
         budget = (request.deadline_ms or gateway.settings.deadline_ms) - RESERVE_MS
         found = Found((), (), True, ())
-        if kinds:
+        if not consent.permitted:
+            found = Found((), gateway.broker.skip("not asked: the patient has not consented"), False, ())
+        elif kinds:
             question = Question(
                 id=check_id,
                 person=person,
@@ -173,12 +196,15 @@ class Checks:
                 at=now,
                 receiver=client.institution,
                 budget=max(budget, RESERVE_MS) / 1000,
+                purpose=purpose,
             )
             found = await find(gateway, rules, question, evidence)
         # 6
         decision = decide(check, found.results, rules.catalogue)
         # 7
-        sealed = evidence.record("verdict", _summary(check_id, decision))
+        # the question is erased years before: the person must be found by this one, too
+        about = {"person": pseudonyms.current, "consent": consent.consent}
+        sealed = evidence.record("verdict", _summary(check_id, decision) | about)
         answer = answer_of(
             check,
             decision,
@@ -191,18 +217,31 @@ class Checks:
             nodes=found.reports,
             complete=found.complete,
             ledger=LedgerRef(gateway.origin, sealed.entry_id, -1),
+            consent=consent,
         )
         kept = KeptCheck(client.institution, body_digest, answer)
         documents = [
             *found.documents,
             Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
             case_document(check_id, check, found.results, decision, now),
+            *recognised_by(answer, rules.catalogue, now),
             *names.resting(check_id, client.id, check_id, now),
         ]
         try:
             receipt = await keep(gateway.sequencer, evidence.entries, documents, names.tallies(now))
         except KeyTaken:
             return None
+        if not consent.permitted:
+            gateway.metrics.consent_denials.inc()
+        if consent.basis == "break_glass":
+            gateway.metrics.break_glass.inc()
+            gateway.log(
+                "break_glass",
+                check=check_id,
+                client=client.id,
+                institution=client.institution,
+                consent=consent.consent,
+            )
         return kept.at(receipt.indexes[-1])  # the verdict is the last entry
 
     def _observe(
@@ -235,7 +274,7 @@ def read_person(person: PersonIn, field: str = "patient") -> Identifier:
     try:
         return identifier(person.type, person.value)
     except IdentityRefused as refused:
-        refused.field = f"{field}.{'value' if person.type in IDENTIFIER_TYPES else 'type'}"
+        refused.field = f"{field}.{'value' if known_type(person.type) else 'type'}"
         raise
 
 
@@ -264,6 +303,37 @@ def refuse_odd_events(context: Context, now: datetime, place: str) -> None:
                 "is no time before the question; an operation ahead is pre_operation",
                 field=f"{place}.events[{number}].at",
             )
+
+
+def refuse_odd_break_glass(request: CheckRequest, client: Client) -> None:
+    """An emergency is declared by who may, and its reason stays free of persons.
+
+    Raises:
+        NotPermitted: the client was given neither purpose of an emergency.
+        BadRequest: the reason is missing where the client asks for nothing else, blank, or holds something
+            like a number of a person or a telephone.
+    """
+    if request.break_glass is UNSET:
+        if client.purpose == BREAK_GLASS:
+            raise BadRequest(
+                "is missing: your access is for emergencies; say why it cannot wait", field="break_glass"
+            )
+        return
+    if not {"ETREAT", BREAK_GLASS} & set(client.purposes):
+        raise NotPermitted(
+            f"client {client.id} may not break the glass: its purposes include neither ETREAT nor BTG"
+        )
+    reason = request.break_glass.reason
+    if not reason.strip() or _NUMBER.search(reason):
+        raise BadRequest(
+            "must say in words why it cannot wait, without numbers of persons", field="break_glass.reason"
+        )
+
+
+def _body_digest(request: CheckRequest, person: Identifier, pseudonym: str) -> str:
+    """What tells bodies apart; kept, it must not let anybody try person's numbers against it."""
+    told_apart = msgspec.structs.replace(request, patient=PersonIn(person.type, pseudonym))
+    return hashlib.sha256(msgspec.json.encode(told_apart)).hexdigest()
 
 
 def _summary(check_id: str, decision: Decision) -> dict[str, object]:

@@ -10,12 +10,13 @@ from adapters import AdapterError
 from catalog import CatalogueError
 from catalog.timeline import name_of, shown
 from gateway.catalogues import Catalogues
+from gateway.client_keys import key_sources
 from gateway.errors import SettingsError
 from gateway.keeper import read_roots
 from gateway.keyring import NEEDED, open_keys
 from gateway.settings import Settings
 from gateway.wiring import open_catalogues, ping_nodes
-from security.errors import TrustError
+from security.errors import TokenRefused, TrustError
 
 SOON = timedelta(days=30)
 
@@ -29,10 +30,11 @@ class Finding(Struct, frozen=True):
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at catalogue, keys, store, pins and nodes; never raises for what it finds."""
+    """Look at catalogue, keys, store, clients, pins and nodes; never raises for what it finds."""
     keys = _keys(settings)
     catalogues, store = await _kept(settings)
-    return [*catalogues, *keys, store, *_pins(settings), *await _nodes(settings)]
+    clients = await _clients(settings)
+    return [*catalogues, *keys, store, *clients, *_pins(settings), *await _nodes(settings)]
 
 
 async def _kept(settings: Settings) -> tuple[list[Finding], Finding]:
@@ -87,7 +89,7 @@ def _keys(settings: Settings) -> list[Finding]:
         store = open_keys(settings)
         keys = store.list()
         for key in keys:
-            store.load(key.kid)  # only this tells a wrong passphrase
+            store.load(key.kid)  # only this tells of a crypto machine that is away
     except (TrustError, SettingsError) as wrong:
         return [Finding("keys", False, str(wrong))]
     now = datetime.now(UTC)
@@ -109,6 +111,22 @@ def _keys(settings: Settings) -> list[Finding]:
             findings.append(
                 Finding(what, ok, f"counts until {max(ends):%Y-%m-%d}" + ("" if ok else "; rotate it"))
             )
+    return findings
+
+
+async def _clients(settings: Settings) -> list[Finding]:
+    """Whether the key sets of clients can be had."""
+    findings = []
+    for client in settings.clients:
+        try:
+            for source in key_sources([client], lambda *_, **__: None).values():
+                try:
+                    keys = await source.get("")
+                finally:
+                    await source.aclose()
+                findings.append(Finding(f"client {client.id}", bool(keys), f"{len(keys)} keys in its set"))
+        except (SettingsError, TokenRefused) as wrong:
+            findings.append(Finding(f"client {client.id}", False, str(wrong)))
     return findings
 
 

@@ -3,12 +3,14 @@
     GatewayError                    raised in this room
     ├── SettingsError               the configuration; the process does not start
     ├── NotAuthenticated            no or unknown token
-    ├── NotPermitted                known caller, missing role or institution
+    ├── NotPermitted                known caller, missing role, scope or institution
+    ├── TokenNotGiven               no access token for this assertion, scope or purpose
     ├── BadParameter                a parameter of a FHIR operation or search
     ├── BadRequest                  a field of the request; BadBody of gateway.body is its syntax
     ├── NotFound                    an id this gateway never returned
     ├── RequestIdReused             the request id came before with another body
     ├── PrefetchMissing             CDS Hooks: what the discovery asked for was not sent (412)
+    ├── TooManyRequests             a rate limit (429)
     └── EvidenceUnavailable         the ledger cannot keep evidence, so nothing is answered
     catalog.CatalogueError          └── UnknownEntry
     security.TrustError             └── IdentityRefused, KeyStoreError, …
@@ -48,7 +50,18 @@ class NotAuthenticated(GatewayError):
 
 
 class NotPermitted(GatewayError):
-    """The caller is known and lacks a role or an institution."""
+    """The caller is known and lacks a role, a scope or an institution; ``scope`` names the scope, if any."""
+
+    def __init__(self, message: str, *, field: str = "", scope: str = "") -> None:
+        super().__init__(message, field=field)
+        self.scope = scope
+
+
+class TokenNotGiven(GatewayError):
+    """A request for an access token is refused; ``field`` is the error code of RFC 6749 section 5.2."""
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message, field=error)
 
 
 class BadRequest(GatewayError):
@@ -71,6 +84,14 @@ class PrefetchMissing(GatewayError):
     """CDS Hooks 2.0: the service cannot do without the prefetch data that was left out."""
 
 
+class TooManyRequests(GatewayError):
+    """A rate limit is used up; ``retry_after`` seconds from now there is room again."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class EvidenceUnavailable(GatewayError):
     """The ledger cannot keep the evidence of an answer, so there is no answer."""
 
@@ -88,6 +109,7 @@ class Row(Struct, frozen=True):
 TABLE: dict[type[Exception], Row] = {
     NotAuthenticated: Row(401, "not-authenticated", "caller", "login", "request_refused"),
     NotPermitted: Row(403, "not-permitted", "caller", "forbidden", "request_refused"),
+    TokenNotGiven: Row(400, "token-not-given", "caller", "security", "request_refused"),
     BadBody: Row(400, "bad-body", "caller", "structure", "request_refused"),
     BadParameter: Row(400, "bad-parameter", "caller", "invalid", "request_refused"),
     BadRequest: Row(422, "bad-request", "caller", "value", "request_refused"),
@@ -97,6 +119,7 @@ TABLE: dict[type[Exception], Row] = {
     RequestIdReused: Row(409, "request-id-reused", "caller", "conflict", "request_refused"),
     KeyTaken: Row(409, "conflict", "caller", "conflict", "request_refused"),
     PrefetchMissing: Row(412, "prefetch-missing", "caller", "required", "request_refused"),
+    TooManyRequests: Row(429, "too-many-requests", "caller", "throttled", "request_refused"),
     EvidenceUnavailable: Row(503, "evidence-unavailable", "gateway", "transient", "evidence_unavailable"),
     StoreUnavailable: Row(503, "store-unavailable", "gateway", "transient", "evidence_unavailable"),
     AdapterError: Row(503, "store-error", "gateway", "transient", "evidence_unavailable"),
@@ -105,6 +128,12 @@ TABLE: dict[type[Exception], Row] = {
     CatalogueError: Row(500, "catalogue-error", "gateway", "exception", "internal_error"),
     GatewayError: Row(500, "gateway-error", "gateway", "exception", "internal_error"),
 }
+TERSE: dict[type[Exception], str] = {
+    NotAuthenticated: "send the token that this gateway gave your system, as Authorization: Bearer",
+    NotPermitted: "this is not for your system; its operator finds the reason under the request's id",
+    TokenNotGiven: "no token is given; this gateway's operator finds the reason under the request's id",
+}
+"""What is said of a refused access where ``refusals`` is terse; the reason then stands in the log alone."""
 INTERNAL = Row(500, "internal", "gateway", "exception", "internal_error")
 STORE_WORDS = "the store of this gateway does not answer; go on as without it, and try again later"
 INTERNAL_WORDS = "something went wrong in this gateway; the log has it under the request's id"
@@ -124,8 +153,12 @@ def failure_of(error: Exception) -> Failure:
         if issubclass(kind, Exception) and (row := TABLE.get(kind)):
             field = getattr(error, "field", "")
             message = STORE_WORDS if isinstance(error, StoreError) else str(error)
+            if row.event == "internal_error":  # may name a file, a token or a row: that is for the log
+                message = INTERNAL_WORDS
             if isinstance(error, BadBody):
                 row = Row(error.status, row.code, row.fault, row.issue, row.event)
+            if isinstance(error, TokenNotGiven) and error.field == "invalid_client":
+                row = Row(401, row.code, row.fault, row.issue, row.event)
             return Failure(row, message, field if isinstance(field, str) else "")
     return Failure(INTERNAL, INTERNAL_WORDS)
 

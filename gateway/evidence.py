@@ -49,7 +49,8 @@ class Evidence:
 
     @classmethod
     def of(cls, gateway: Gateway, asker: str, now: datetime, *, binds: str = "") -> Evidence:
-        """The evidence of an exchange of this gateway."""
+        """The evidence of an exchange of this gateway; EvidenceUnavailable where it could not be kept."""
+        gateway.readiness.require()
         return cls(
             owner=gateway.settings.owner, asker=asker, now=now, hash_name=gateway.hash_name, binds=binds
         )
@@ -61,13 +62,13 @@ class Evidence:
         self._binds = sealed.entry_id
 
     def answer(self, answer: Answer) -> None:
-        """What one node said: its state and the digests of its results."""
+        """What one node said: its state, the digests of its results, and what holds a gateway to it."""
         payload = {
             "node": answer.report.node,
             "state": answer.report.state,
             "bytes": answer.digest.hex(),
             "results": [digest(result).hex() for result in answer.results],
-        }
+        } | ({"signed": answer.signed} if answer.signed else {})
         self.entries.append(self._seal("answer", payload, from_=self._owner, to=answer.report.node))
 
     def record(self, kind: EntryType, payload: Mapping[str, object]) -> Sealed:

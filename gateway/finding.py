@@ -4,6 +4,7 @@ ask the nodes, flag what is wrong with a record, mark the results, and write dow
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,9 +16,10 @@ from gateway.evidence import Evidence
 from gateway.marking import BORROWED
 from gateway.rules import Rules, reading
 from gateway.wiring import Gateway
+from gateway.withdrawing import AMENDING
 from mapping import LocalName
 from quality import assess
-from recognition import Reading, Result
+from recognition import Reading, Result, versions
 
 
 class Found(Struct, frozen=True):
@@ -34,6 +36,7 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
 
     Raises:
         StoreUnavailable: issued marks cannot be looked up.
+        EvidenceUnavailable: marks cannot be signed or withdrawn.
     """
     with reading(rules):
         gathered = await gateway.broker.gather(question)
@@ -41,7 +44,13 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
         evidence.answer(answer)
     marker, catalogue, now = gateway.marker, rules.catalogue, datetime.now(UTC)
     own = [_assessed(_held(result, gateway), now) for result in gathered.own]
-    marked = await asyncio.gather(*(marker.sign(result, catalogue, now, evidence.mark) for result in own))
+    await _withdraw(gateway, own, now)
+    marked = await asyncio.gather(
+        *(
+            marker.sign(result, catalogue, now, evidence.mark, superseded=version.superseded_by is not None)
+            for result, version in zip(own, versions(own), strict=True)
+        )
+    )
     flagged = [
         _assessed(marker.verify(_named(result, rules), owner, catalogue, now), now)
         for owner, result in gathered.foreign
@@ -52,8 +61,18 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
         (*(mark.result for mark in marked), *flagged),
         gathered.reports,
         gathered.complete,
-        tuple(new.document for new in issued),
+        tuple(document for new in issued for document in new.documents),
     )
+
+
+async def _withdraw(gateway: Gateway, own: Sequence[Result], now: datetime) -> None:
+    """Learn what was withdrawn meanwhile, and withdraw what a node shows to be amended or taken back."""
+    await gateway.withdrawals.refresh()
+    for result in own:
+        if result.status in AMENDING and BORROWED not in result.flags:
+            for withdrawn in await gateway.withdrawals.supersede(result, now):
+                gateway.metrics.withdrawals.labels(withdrawn.reason).inc()
+                gateway.log("mark_withdrawn", mark=withdrawn.mark, by=withdrawn.by, reason=withdrawn.reason)
 
 
 def _assessed(result: Result, now: datetime) -> Result:

@@ -7,12 +7,13 @@ A mark names the edition that publishes its item's list, not everything that was
 edition of something else leaves it alone. Its scope is the narrower of two: the range the hospital printed on
 the report, and the area of the qualification that held on the day of the examination. A result without a
 qualification gets no mark (the 2022 rules: what was not evaluated must not be labelled), nor does an item
-that no list publishes.
+that no list publishes, nor what was retracted, superseded, not issued yet or is dated ahead. A withdrawn mark
+stays: its result is answered as withdrawn, and gets no other mark for the item.
 """
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,13 +25,17 @@ from adapters import Cache
 from adapters.store import Document, Store
 from catalog import Catalogue, Item
 from catalog.timeline import name_of
+from gateway.ids import new_id
+from gateway.mark_index import index_of, issue_key
+from gateway.signing import Signing
+from gateway.withdrawing import Withdrawals
 from mapping import printed_range
-from recognition import Mark, MarkState, Result, day_of, digest
+from recognition import STANDING, Mark, MarkState, Result, day_of, digest, facts
 from security.errors import MarkRefused
-from security.keys import Signer
 from security.ledger import Sealed
 from security.mark import Claims, issue, to_text
 from security.mark import Mark as SignedMark
+from security.mark import read as read_mark
 from security.mark import verify as verify_mark
 from security.trust import TrustList
 
@@ -47,10 +52,11 @@ Record = Callable[[bytes, Claims, str], Sealed]
 
 
 class Issued(Struct, frozen=True):
-    """A new mark to be kept with the answer: the ledger entry and the document."""
+    """A new mark to be kept with the answer: the ledger entry and the documents, of which the first is the
+    mark itself."""
 
     entry: Sealed
-    document: Document
+    documents: tuple[Document, ...]
 
 
 class Marked(Struct, frozen=True):
@@ -65,95 +71,140 @@ class Marker:
 
     Args:
         owner: owner id of this gateway; it issues for institutions whose ``gateway`` this is.
-        signer: the key that signs new marks.
+        status: where its status list is.
+        signing: signs new marks.
         store: where issued marks are found again.
         cache: in front of the store; shared by replicas where it is a Redis.
         trust: the trust list in force at the moment.
+        withdrawals: of own marks.
+        withdrawn: why another gateway's mark does not count by its issuer's status list, or empty.
     """
 
     def __init__(
-        self, owner: str, signer: Signer, store: Store, cache: Cache, trust: Callable[[], TrustList]
+        self,
+        owner: str,
+        status: str,
+        signing: Signing,
+        store: Store,
+        cache: Cache,
+        *,
+        trust: Callable[[], TrustList],
+        withdrawals: Withdrawals,
+        withdrawn: Callable[[Claims], str],
     ) -> None:
         self._owner = owner
-        self._signer = signer
+        self._status = status
+        self._signing = signing
         self._store = store
         self._cache = cache
         self._trust = trust
+        self._withdrawals = withdrawals
+        self._withdrawn = withdrawn
 
-    async def sign(self, result: Result, catalogue: Catalogue, now: datetime, record: Record) -> Marked:
+    async def sign(
+        self, result: Result, catalogue: Catalogue, now: datetime, record: Record, *, superseded: bool = False
+    ) -> Marked:
         """A result of an own node with our mark, where the item and a qualification give it one.
 
-        A node may hold what another gateway's institution examined; that is not ours to sign.
+        A node may hold what another gateway's institution examined; that is not ours to sign. ``superseded``:
+        the node holds a newer version of it. Withdrawals count as of their last refresh.
 
         Raises:
             StoreUnavailable: issued marks cannot be looked up.
+            EvidenceUnavailable: the mark cannot be signed.
         """
         institution = catalogue.institutions.get(result.institution)
         item = catalogue.items.get(result.reading.item or "")
-        edition = catalogue.edition_of(item) if item else None
-        scope = None
         ours = institution is not None and institution.gateway == self._owner and BORROWED not in result.flags
-        if institution is not None and item is not None and ours:
-            scope = self._scope(result, institution.region, item, catalogue)
-        if item is None or edition is None or scope is None:
+        if institution is None or item is None or not ours:
             return Marked(_unmarked(result))
-        result_digest = digest(result)
-        key = f"{result_digest.hex()}|{item.code}|{scope}|{name_of(edition)}|{now.year}"
-        held = await self._issued(key, result_digest)
-        if held is not None and (held.claims.item, held.claims.scope) == (item.code, scope):
+        held_facts = facts(result)
+        result_digest = hashlib.sha256(held_facts).digest()
+        if withdrawal := self._withdrawals.of_result(result_digest.hex(), item.code):
+            return Marked(_marked(result, "withdrawn", withdrawal.mark))
+        edition = catalogue.edition_of(item)
+        scope = self._scope(result, institution.region, item, catalogue)
+        performed = result.performed or result.reported or now
+        if edition is None or scope is None or superseded or result.status not in STANDING or performed > now:
+            return Marked(_unmarked(result))
+        key = issue_key(result_digest.hex(), item.code, scope, name_of(edition), now.year)
+        held, taken = await self._issued(key, result_digest, (item.code, scope))
+        if taken and held is None:
+            key = f"{key}|{self._signing.key.kid}|{self._status}"
+            held, _ = await self._issued(key, result_digest, (item.code, scope))
+        if held is not None:
             return Marked(_with_mark(result, held.claims, held.text))
         claims = Claims(
             issuer=self._owner,
-            mark_id=secrets.token_bytes(16),
+            mark_id=bytes.fromhex(new_id(now)),
             digest=result_digest,
             digest_hash="sha256",
             item=item.code,
             catalogue=name_of(edition),
             institution=result.institution,
-            performed=result.performed or result.reported or now,
+            performed=performed,
             scope=scope,
             printed=catalogue.region(scope).mark,
             issued=now,
             expires=now + LIFETIME,
+            status=self._status,
         )
-        data = issue(claims, self._signer)
+        data = await self._signing.run(lambda signer: issue(claims, signer))
         entry = record(data, claims, item.lists[0])
-        document = Document(kind="mark", id=claims.mark_id.hex(), key=key, body=data, at=now)
-        return Marked(_with_mark(result, claims, to_text(data)), Issued(entry, document))
+        mark_id = claims.mark_id.hex()
+        documents = (
+            Document(kind="mark", id=mark_id, key=key, body=data, at=now),
+            Document(kind="facts", id=mark_id, body=held_facts, at=now),
+            *index_of(result, claims, entry.entry_id, now),
+        )
+        return Marked(_with_mark(result, claims, to_text(data)), Issued(entry, documents))
 
-    async def _issued(self, key: str, result_digest: bytes) -> SignedMark | None:
-        """The mark issued before, if it verifies: neither cache nor store is believed without that.
+    async def _issued(
+        self, key: str, result_digest: bytes, about: tuple[str, str]
+    ) -> tuple[SignedMark | None, bool]:
+        """The mark issued before, if it verifies, is about this item and scope and names our status list, and
+        whether there is one under this key at all: neither cache nor store is believed without that.
 
-        Whoever can write there could lay another mark of ours under this key, so the caller compares what it
-        is about.
+        Whoever can write there could lay another mark of ours under this key; and the key that signed it may
+        be lost. Marks of version 0.2.0 name no status list, and have no index.
         """
         data = await self._cache.get(f"mark|{key}")
         if data is None:
             kept = await self._store.find("mark", key)
             if kept is None:
-                return None
+                return None, False
             data = kept.body
             await self._cache.set(f"mark|{key}", data, CACHED_S)
         with suppress(MarkRefused):
-            return verify_mark(
+            held = verify_mark(
                 data, trust=self._trust(), now=datetime.now(UTC), expected_digest=result_digest
             )
-        return None
+            if (held.claims.item, held.claims.scope, held.claims.status) == (*about, self._status):
+                return held, True
+        return None, True
 
     def verify(self, result: Result, owner: str, catalogue: Catalogue, now: datetime) -> Result:
         """A result from the gateway of ``owner`` with what its mark is worth: signature, digest, and that it
         is about this item of this institution, for which that gateway speaks."""
-        if result.mark is None or not result.mark.signed:
+        if result.mark is None or not (result.mark.signed or result.mark.state == "withdrawn"):
             return _unmarked(result)
+        if result.mark.state == "withdrawn":  # its issuer says so itself
+            return _marked(result, "withdrawn", result.mark.id)
         try:
             claims = verify_mark(
-                result.mark.signed, trust=self._trust(), now=now, expected_digest=digest(result)
+                result.mark.signed,
+                trust=self._trust(),
+                now=now,
+                expected_digest=digest(result),
+                withdrawn=self._withdrawn,
             ).claims
         except MarkRefused as refused:
+            if refused.step == "withdrawn":
+                mark_id = read_mark(result.mark.signed).claims.mark_id.hex()
+                return _marked(result, "withdrawn", mark_id)
             known = owner in self._trust().lists
             state: MarkState = "unverifiable" if refused.step == "key" and not known else "invalid"
-            worthless = Mark(scope=None, printed=result.mark.printed, state=state, id=refused.step)
-            return msgspec.structs.replace(result, mark=worthless)
+            return _marked(result, state, refused.step)
         institution = catalogue.institutions.get(result.institution)
         speaks = institution.gateway if institution else ""
         if (owner, *_about(claims)) != (speaks, speaks, result.institution, result.reading.item):
@@ -184,8 +235,13 @@ def _about(claims: Claims) -> tuple[str, str, str]:
 
 
 def _unmarked(result: Result) -> Result:
-    mark = Mark(scope=None, printed=result.printed_mark, state="unsigned")
-    return msgspec.structs.replace(result, mark=mark)
+    return _marked(result, "unsigned", "")
+
+
+def _marked(result: Result, state: MarkState, id_: str) -> Result:
+    """A result whose mark counts for nothing, in this state."""
+    printed = result.mark.printed if result.mark and state != "unsigned" else result.printed_mark
+    return msgspec.structs.replace(result, mark=Mark(scope=None, printed=printed, state=state, id=id_))
 
 
 def _with_mark(result: Result, claims: Claims, text: str) -> Result:

@@ -33,6 +33,56 @@ class Metrics:
         self.seconds = Histogram(
             "lianren_check_seconds", "Time of a check", ["face"], buckets=_SECONDS, registry=self._registry
         )
+        self.consent_denials = Counter(
+            "lianren_consent_denials_total",
+            "Questions not asked because of the patient's consent",
+            registry=self._registry,
+        )
+        self.break_glass = Counter(
+            "lianren_break_glass_total", "Emergency accesses declared", registry=self._registry
+        )
+        self.witnesses = Gauge(
+            "lianren_witness_cosigns",
+            "Whether a witness cosigned the newest checkpoint it was shown",
+            ["witness"],
+            registry=self._registry,
+        )
+        self.cosigned_size = Gauge(
+            "lianren_ledger_cosigned_size",
+            "Entries under the newest checkpoint that a quorum signed",
+            registry=self._registry,
+        )
+        self.conflicts = Gauge(
+            "lianren_ledger_conflicts",
+            "Pairs of signed checkpoints that contradict each other, on record",
+            registry=self._registry,
+        )
+        self.ledger_refused = Gauge(
+            "lianren_ledger_refused",
+            "1 when nothing is signed because a longer or another ledger was published",
+            registry=self._registry,
+        )
+        self.findings = Gauge(
+            "lianren_findings",
+            "1 where readiness has a finding, by part and level (warn, fail)",
+            ["part", "level"],
+            registry=self._registry,
+        )
+        self.disk_free = Gauge(
+            "lianren_disk_free_bytes", "Free space on the disk of data_dir", registry=self._registry
+        )
+        self.queue = Gauge("lianren_ledger_queue", "Writes that wait for the ledger", registry=self._registry)
+        self.write_seconds = Gauge(
+            "lianren_ledger_write_seconds",
+            "Time of the last write to the ledger: commit, signature, note",
+            registry=self._registry,
+        )
+        self.key_expires = Gauge(
+            "lianren_key_expires_seconds",
+            "Time until the last key of a purpose ends",
+            ["purpose", "algorithm"],
+            registry=self._registry,
+        )
         self.log_size = Gauge("lianren_ledger_size", "Entries in the ledger", registry=self._registry)
         self.editions = Gauge(
             "lianren_catalogue_editions",
@@ -44,6 +94,9 @@ class Metrics:
             "lianren_catalogue_editions_refused_total",
             "Published editions that were refused",
             registry=self._registry,
+        )
+        self.withdrawals = Counter(
+            "lianren_withdrawals_total", "Marks withdrawn, by reason", ["reason"], registry=self._registry
         )
         self.cache_errors = Counter("lianren_cache_errors_total", "Cache failures", registry=self._registry)
 

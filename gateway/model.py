@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from adapters.node import Report
 from catalog import Kind
 from recognition import Context, Converted, Images, Mark, Reason, VerdictCode
+from security.status import Reason as WithdrawalReason
 
 AwareTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 date-time with an offset")]
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$(?!\n)", description="the caller's own id")]
@@ -21,7 +22,7 @@ ShortText = Annotated[str, Meta(max_length=200)]
 
 
 class PersonIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """A person's number: resident-id 居民身份证, passport, health-card 电子健康卡."""
+    """A person's number and its type, such as resident-id 居民身份证; docs/his.md lists the types."""
 
     type: ShortText
     value: ShortText
@@ -40,6 +41,12 @@ class PlannedIn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     code: ShortText = ""
 
 
+class BreakGlass(Struct, frozen=True, forbid_unknown_fields=True):
+    """紧急调阅: in an emergency, go on where the patient's consent says no. ``reason`` names no person."""
+
+    reason: Annotated[str, Meta(min_length=2, max_length=200)]
+
+
 class CheckRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """核对: may an earlier result serve for what is planned? One ``request_id`` has one answer."""
 
@@ -49,6 +56,7 @@ class CheckRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     context: Context = Context()
     asked_at: AwareTime | None = None
     deadline_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
+    break_glass: BreakGlass | UnsetType = UNSET
 
 
 class Coded(Struct, frozen=True):
@@ -154,10 +162,36 @@ class LedgerRef(Struct, frozen=True):
     index: int
 
 
+class ConsentRule(Struct, frozen=True, kw_only=True):
+    """What the patient's word means for a question: whether it may be answered, and on what basis.
+
+    ``none``: the patient said nothing about it; ``consent``: the record with the id ``consent`` decides;
+    ``break_glass``: an emergency was declared, against that record where one is named.
+    """
+
+    permitted: bool = True
+    basis: Literal["none", "consent", "break_glass"] = "none"
+    consent: str = ""
+    zh: str = ""
+    en: str = ""
+
+
+class WithdrawnOut(Struct, frozen=True, kw_only=True):
+    """标识撤回: the mark of a result (its id in the check) was withdrawn by its issuer at ``at``, and why."""
+
+    result: str
+    mark: str
+    reason: WithdrawalReason
+    at: datetime
+    zh: str
+    en: str
+
+
 class CheckAnswer(Struct, frozen=True, kw_only=True):
     """The answer of a check, as things stood at ``answered_at``; ``asked_at`` is the caller's own time.
 
-    ``complete`` is false where a node could not be heard: see ``nodes``.
+    ``complete`` is false where a node could not be heard: see ``nodes``. Where ``consent`` does not permit,
+    none was asked. ``withdrawn`` is there when an answer is read again: marks that were withdrawn since.
     """
 
     id: str
@@ -172,6 +206,63 @@ class CheckAnswer(Struct, frozen=True, kw_only=True):
     unnamed: tuple[Unnamed, ...]
     nodes: tuple[Report, ...]
     ledger: LedgerRef
+    consent: ConsentRule = ConsentRule()
+    withdrawn: tuple[WithdrawnOut, ...] = ()
+
+
+class WithdrawalIn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """撤回标识: why a mark is withdrawn. ``text`` is for ``other``, in words that name no person."""
+
+    reason: WithdrawalReason
+    text: ShortText = ""
+
+
+class WithdrawalOut(Struct, frozen=True, kw_only=True):
+    """A mark as withdrawn, and where that stands in the ledger; ``zh`` and ``en`` say why."""
+
+    mark: str
+    reason: WithdrawalReason
+    at: datetime
+    zh: str
+    en: str
+    ledger: LedgerRef
+
+
+class NoticeOut(Struct, frozen=True, kw_only=True):
+    """A withdrawal that concerns a check of this institution: its ``number`` here, the mark, the result."""
+
+    number: int
+    mark: str
+    issuer: str
+    reason: WithdrawalReason
+    at: datetime
+    check: str
+    result: str
+    item: str
+    zh: str
+    en: str
+
+
+class NoticesOut(Struct, frozen=True, kw_only=True):
+    """Withdrawals after a number; ask again with ``since`` = ``next``. One may come twice, never none."""
+
+    withdrawals: tuple[NoticeOut, ...]
+    next: int
+
+
+class MarkStatusOut(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a mark of this gateway counts; ``zh`` and ``en`` say why not, where it is withdrawn (with
+    ``reason`` and ``at``), or ``invalid``: its key no longer counts."""
+
+    mark: str
+    issuer: str
+    status: Literal["valid", "withdrawn", "expired", "invalid"]
+    issued: datetime
+    expires: datetime
+    reason: WithdrawalReason | UnsetType = UNSET
+    at: datetime | UnsetType = UNSET
+    zh: str = ""
+    en: str = ""
 
 
 OutcomeCode = Literal["accepted", "declined", "viewed", "cited", "withdrawn"]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from datetime import UTC, datetime, timedelta
+from typing import cast, get_args
 
+import msgspec
 from msgspec.structs import replace
 
-from adapters import PeerAnswer, PeerQuestion, Question, elapsed_ms
+from adapters import PeerAnswer, PeerQuestion, Question, commitment, elapsed_ms
 from gateway.checks import moment, read_person
 from gateway.clients import Client
-from gateway.errors import BadRequest
+from gateway.consent import BREAK_GLASS
+from gateway.errors import BadRequest, NotPermitted
 from gateway.evidence import Evidence, keep
-from gateway.finding import find
+from gateway.finding import Found, find
 from gateway.ids import new_id
 from gateway.model import PersonIn
 from gateway.review import Listening
+from gateway.settings import PurposeOfUse
 from gateway.wiring import Gateway
 from recognition import digest
+from security.http_signature import sign_answer
 
 KEPT_BACK = 0.8
 """Share of the asker's budget that the nodes get; the rest is for marking, recording and the way back."""
@@ -32,17 +38,21 @@ class Peers:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def answer(self, asked: PeerQuestion, commitment: str, client: Client) -> PeerAnswer:
-        """Ask the own nodes, mark the results, record the exchange, and only then answer.
+    async def answer(self, asked: PeerQuestion, raw: bytes, client: Client) -> tuple[bytes, dict[str, str]]:
+        """Ask the own nodes as far as the patient's consent goes, mark the results, record the exchange, and
+        only then answer: the body, and the headers that sign it.
 
-        ``commitment`` is that of the question's body, which the answer repeats.
+        ``raw`` is the body of the question: the answer repeats its commitment, and its signature covers it.
 
         Raises:
-            NotPermitted: the client is no gateway.
+            NotPermitted: the client is no gateway, or may not ask for this purpose.
             IdentityRefused, BadRequest: the person's number or a time cannot be.
+            TooManyRequests: more persons are asked about than this gateway looks up.
             EvidenceUnavailable: the exchange could not be recorded.
+            KeyStoreError: no key counts that could sign the answer.
         """
         client.require("peer")
+        purpose = _purpose(asked, client)
         started = time.monotonic()
         gateway, rules, now = self._gateway, self._gateway.rules, datetime.now(UTC)
         person = read_person(PersonIn(asked.person.type, asked.person.value), "person")
@@ -52,8 +62,14 @@ class Peers:
         if not at - REACH <= asked.since < at:
             raise BadRequest(f"must lie before 'at', by at most {REACH.days} days", field="since")
         evidence = Evidence.of(gateway, client.id, now)
-        pseudonym = gateway.pseudonym(person)
-        evidence.question({"check": asked.id, "person": pseudonym, "receiver": asked.receiver})
+        pseudonyms = await gateway.pseudonyms(person)
+        consent = await gateway.consents.rule(pseudonyms, purpose, asked.receiver, now)
+        told = {"check": asked.id, "person": pseudonyms.current, "purpose": purpose}
+        # without a salt, person's numbers could be tried against what is kept
+        body_digest = commitment(raw) if asked.salt else ""
+        evidence.question(told | {"receiver": asked.receiver, "body": body_digest})
+        if purpose == BREAK_GLASS:
+            evidence.record("view", told | {"consent": consent.consent})
         question = Question(
             id=asked.id,
             person=person,
@@ -63,10 +79,34 @@ class Peers:
             receiver=asked.receiver,
             budget=asked.budget_ms / 1000 * KEPT_BACK,
             hops=asked.hops,
+            purpose=purpose,
         )
         names = Listening(rules.normaliser, gateway.sites.table, rules.catalogue)
-        found = await find(gateway, replace(rules, normaliser=names), question, evidence)
-        evidence.record("answer", {"check": asked.id, "results": [digest(r).hex() for r in found.results]})
+        if consent.permitted:
+            found = await find(gateway, replace(rules, normaliser=names), question, evidence)
+        else:
+            skipped = gateway.broker.skip("not asked: the patient has not consented")
+            found = Found((), tuple(report for report in skipped if report.kind != "gateway"), False, ())
+        body = msgspec.json.encode(
+            PeerAnswer(
+                question=commitment(raw),
+                gateway=gateway.settings.owner,
+                catalogue=rules.catalogue.version,
+                results=found.results,
+                nodes=found.reports,
+            )
+        )
+        signer = gateway.signers.of("peer", gateway.settings.mark_algorithm)
+        signed = sign_answer(raw, body, signer, datetime.now(UTC))
+        evidence.record(
+            "answer",
+            {
+                "check": asked.id,
+                "results": [digest(result).hex() for result in found.results],
+                "bytes": hashlib.sha256(body).hexdigest(),
+                "consent": consent.consent,
+            },
+        )
         resting = names.resting(asked.id, client.id, new_id(now), now)
         await keep(gateway.sequencer, evidence.entries, [*found.documents, *resting], names.tallies(now))
         gateway.log(
@@ -77,10 +117,14 @@ class Peers:
             nodes=len(found.reports),
             took_ms=elapsed_ms(started),
         )
-        return PeerAnswer(
-            question=commitment,
-            gateway=gateway.settings.owner,
-            catalogue=rules.catalogue.version,
-            results=found.results,
-            nodes=found.reports,
-        )
+        return body, signed
+
+
+def _purpose(asked: PeerQuestion, client: Client) -> PurposeOfUse:
+    """What the results are for. Raises BadRequest, NotPermitted."""
+    if asked.purpose not in get_args(PurposeOfUse):
+        raise BadRequest(f"must be one of {', '.join(get_args(PurposeOfUse))}", field="purpose")
+    allowed = {*client.purposes, *([BREAK_GLASS] if "ETREAT" in client.purposes else ())}
+    if asked.purpose not in allowed:
+        raise NotPermitted(f"client {client.id} may not ask for the purpose {asked.purpose}")
+    return cast("PurposeOfUse", asked.purpose)

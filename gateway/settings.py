@@ -8,6 +8,7 @@ every setting; a test compares.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.errors import SettingsError
 
-Role = Literal["his", "auditor", "peer", "steward"]
+Role = Literal["his", "auditor", "peer", "steward", "operator"]
+PurposeOfUse = Literal["TREAT", "ETREAT", "BTG", "HOPERAT", "HPAYMT", "PUBHLTH", "PATRQT"]
+"""Why data are asked for: codes of HL7 v3 PurposeOfUse, system
+http://terminology.hl7.org/CodeSystem/v3-ActReason."""
 ENV_PREFIX = "LIANREN_"
 SECRET_KEYS = ("store", "redis")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -57,7 +61,29 @@ class ClientSettings(_Strict):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="name of the client in the log")
     institution: str = Field(default="", description="code of the institution on whose behalf it asks")
     roles: list[Role] = Field(min_length=1, description="what it may do")
-    token_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its bearer token, in hex")
+    token_sha256: str = Field(
+        default="", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of a fixed bearer token, in hex"
+    )
+    jwks_file: Path | None = Field(
+        default=None, description="its public keys (JSON Web Key Set), for `private_key_jwt`"
+    )
+    jwks_url: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="address its public keys come from instead",
+    )
+    certificates: list[str] = Field(
+        default_factory=list,
+        description="SHA-256 (base64url) of the client certificates it must come with (RFC 8705)",
+    )
+    owner: str = Field(default="", description="owner id whose keys sign its requests; every `peer` has one")
+    scopes: list[str] = Field(
+        default_factory=list, description="scopes it may be given; those of its roles if left out"
+    )
+    purposes: list[PurposeOfUse] = Field(
+        default=["TREAT", "ETREAT"], min_length=1, description="purposes of use it may ask for"
+    )
+    requests_per_minute: int = Field(default=600, ge=1, description="requests it may send in a minute")
 
 
 class PinSettings(_Strict):
@@ -66,6 +92,22 @@ class PinSettings(_Strict):
     owner: str = Field(description="owner id of the other gateway")
     url: str = Field(pattern=r"^https?://", description="base address its key list is fetched from")
     keys_file: Path = Field(description="its pinned root keys, as `lianren keys show --root` prints them")
+    witness: bool = Field(default=False, description="whether it cosigns this gateway's checkpoints")
+
+
+class RetentionSettings(_Strict):
+    """How many days is kept what names a pseudonym or holds a result; then it is erased. The ledger stays."""
+
+    access_days: int = Field(
+        default=1096, ge=180, description="payloads of questions, answers, views and exports"
+    )
+    decisions_days: int = Field(
+        default=5479, ge=180, description="verdicts, outcomes and answers nobody cited in a record"
+    )
+    cited_days: int = Field(default=10_958, ge=180, description="those that were cited in a record")
+    copies_days: int = Field(
+        default=180, ge=1, description="copies of results, from which a case is replayed"
+    )
 
 
 class Settings(BaseSettings):
@@ -80,7 +122,9 @@ class Settings(BaseSettings):
         pattern=r"^[a-z][a-z0-9]{0,15}$", description="short id, in key ids and the log's origin"
     )
     region: str = Field(description="region code of the gateway's own area")
-    base_url: str = Field(pattern=r"^https?://", description="address under which others reach it")
+    base_url: str = Field(
+        pattern=r"^https?://[!-~]{1,170}$", description="address under which others reach it; it is in marks"
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(description="folder for keys and the embedded store")
@@ -98,6 +142,45 @@ class Settings(BaseSettings):
     lookback_days: int = Field(default=180, ge=1, le=3660, description="how far back nodes are asked")
     body_limit: int = Field(default=1_048_576, ge=1024, description="largest request body in bytes")
     mark_algorithm: Literal["Ed25519", "SM2"] = Field(default="Ed25519", description="algorithm of new marks")
+    payload_cipher: Literal["AES-256-GCM", "SM4-GCM"] = Field(
+        default="AES-256-GCM", description="cipher of what is kept beside the ledger"
+    )
+    pseudonyms_per_minute: int = Field(
+        default=6000, ge=1, description="persons that each process looks up in a minute, all clients together"
+    )
+    access_token_s: int = Field(
+        default=300, ge=60, le=3600, description="seconds that an access token counts"
+    )
+    refusals: Literal["terse", "explained"] = Field(
+        default="terse", description="whether a refusal says which claim was missing; for tests"
+    )
+    uds: Path | None = Field(
+        default=None, description="Unix socket to listen on instead of host and port, behind a proxy"
+    )
+    client_certificate_header: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9-]{1,64})?$",
+        description="header in which the proxy passes the client's certificate (nginx"
+        " `$ssl_client_escaped_cert`); with `uds` only",
+    )
+    quorum: int = Field(
+        default=2, ge=1, description="gateways that must have signed a checkpoint, this one counted"
+    )
+    witness_s: int = Field(
+        default=5, ge=1, le=3600, description="seconds between two rounds to the witnesses"
+    )
+    status_s: int = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="seconds between two looks for withdrawn marks of others, and for their keys, at most 60",
+    )
+    disk_warn_mb: int = Field(
+        default=1024, ge=1, description="free space of the embedded store below which readiness warns"
+    )
+    retention: RetentionSettings = Field(
+        default_factory=RetentionSettings, description="how long what is erasable is kept, as [retention]"
+    )
     demo: bool = Field(default=False, description="demo mode: refuses to listen on anything but loopback")
     store: str = Field(
         default="", description="postgresql:// address; embedded SQLite below data_dir if unset"
@@ -170,6 +253,7 @@ def _from_folder(folder: Path, settings: Settings) -> Settings:
         update={
             **absolute(settings),
             "nodes": [node.model_copy(update=absolute(node)) for node in settings.nodes],
+            "clients": [client.model_copy(update=absolute(client)) for client in settings.clients],
             "pins": [pin.model_copy(update=absolute(pin)) for pin in settings.pins],
         }
     )
@@ -182,10 +266,16 @@ def _checked(file: Path, settings: Settings) -> Settings:
     for name in ("id", "token_sha256"):
         values = [getattr(client, name) for client in settings.clients]
         for number, value in enumerate(values):
-            if values.index(value) < number:
+            if value and values.index(value) < number:
                 raise SettingsError(f"{file}: clients.{number}.{name}: another client has it already")
     fhir = {node.id for node in settings.nodes if node.kind == "fhir"}
     ids = [node.id for node in settings.nodes]
+    for number, client in enumerate(settings.clients):
+        _let_in(file, f"clients.{number}", client, settings)
+    if settings.client_certificate_header and not settings.uds:
+        raise SettingsError(
+            f"{file}: client_certificate_header: needs uds; over TCP anybody could send that header"
+        )
     for number, node in enumerate(settings.nodes):
         if ids.count(node.id) > 1:
             raise SettingsError(f"{file}: nodes.{number}.id: {node.id!r} is there twice")
@@ -201,7 +291,30 @@ def _checked(file: Path, settings: Settings) -> Settings:
         _over_tls(file, f"nodes.{number}.url", node.url)
     for number, pin in enumerate(settings.pins):
         _over_tls(file, f"pins.{number}.url", pin.url)
+    days = settings.retention
+    if days.cited_days < max(days.access_days, days.decisions_days):
+        raise SettingsError(
+            f"{file}: retention.cited_days: must not be less than access_days and decisions_days"
+        )
     return settings
+
+
+def _let_in(file: Path, key: str, client: ClientSettings, settings: Settings) -> None:
+    """By what a client is recognised."""
+    if client.jwks_file and client.jwks_url:
+        raise SettingsError(f"{file}: {key}.jwks_url: there is a jwks_file already; name one of them")
+    if not (client.token_sha256 or client.jwks_file or client.jwks_url):
+        raise SettingsError(f"{file}: {key}: needs jwks_file, jwks_url or token_sha256 to be recognised by")
+    if client.certificates and not settings.client_certificate_header:
+        raise SettingsError(f"{file}: {key}.certificates: needs client_certificate_header")
+    if any(not re.fullmatch(r"[A-Za-z0-9_-]{43}", one) for one in client.certificates):
+        raise SettingsError(f"{file}: {key}.certificates: each is a SHA-256 in base64url, 43 characters")
+    if client.owner and client.roles != ["peer"]:
+        raise SettingsError(f"{file}: {key}.owner: is for clients with the role peer alone")
+    if "peer" in client.roles and client.owner in ("", settings.owner):
+        raise SettingsError(f"{file}: {key}.owner: must be the owner id whose keys sign its requests")
+    if client.jwks_url:
+        _over_tls(file, f"{key}.jwks_url", client.jwks_url)
 
 
 def _over_tls(file: Path, key: str, url: str) -> None:

@@ -25,6 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from adapters import StoreError
+from adapters.sealing import is_sealed
 from adapters.store import Document, Store
 from gateway.errors import EvidenceUnavailable
 from gateway.publishing import PURPOSE
@@ -136,9 +137,13 @@ class Sites:
             last, steps = self._last, list[Step]()
             while not self._missing and (page := await self._store.documents(KIND, _id(last), _PAGE)):
                 ids = map(_id, range(last + 1, last + len(page) + 1))
-                wrong = (id_ for id_, document in zip(ids, page, strict=True) if document.id != id_)
+                wrong = (
+                    id_
+                    for id_, document in zip(ids, page, strict=True)
+                    if document.id != id_ or is_sealed(document.body)
+                )
                 if missing := next(wrong, ""):
-                    self._log("mapping_refused", step=missing, detail="it is missing")
+                    self._log("mapping_refused", step=missing, detail="it is missing, or does not open")
                     self._missing, self.table = missing, SiteTable()
                     return
                 for step, entry in await asyncio.to_thread(self._verified, page):

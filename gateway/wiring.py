@@ -5,30 +5,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from msgspec import Struct
 
-from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGateway, Report
+from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGateway, PeerKeys, Report
+from adapters.rewrapping import Rows, postgres_rows, sqlite_rows
+from adapters.sealing import SealedStore
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
+from gateway.allowance import Allowance
 from gateway.broker import Broker
 from gateway.catalogues import Catalogues
 from gateway.clients import Clients
+from gateway.comparing import EVERY, Comparer
+from gateway.consent import Consents
+from gateway.cosigning import Cosigner, log_name
 from gateway.errors import SettingsError
 from gateway.keeper import TrustKeeper
-from gateway.keyring import open_keys, open_pseudonymiser
+from gateway.keyring import Signers, open_envelope, open_keys
 from gateway.log import Log
 from gateway.marking import Marker
 from gateway.metrics import Metrics
+from gateway.once import Once
+from gateway.persons import Persons
+from gateway.readiness import Readiness, status_findings, trust_findings, witness_findings
+from gateway.retention import Daily, Retention
 from gateway.rules import Rules, normaliser_of_question
 from gateway.settings import NodeSettings, Settings
+from gateway.signing import Signing
 from gateway.sites import Sites
+from gateway.statuses import Statuses
+from gateway.tokens import Keys, Tokens
+from gateway.withdrawing import Withdrawals
+from gateway.witnessing import Witnesses
 from mapping.sites import Reads
+from security import http_signature
 from security.digests import HashName
 from security.identity import Identifier
+from security.keystore import KeyStore
 from security.note import hash_of
-from security.pseudonym import Pseudonymiser
+from security.pseudonym import Pseudonymiser, Pseudonyms
 
 
 class Gateway(Struct, kw_only=True):
@@ -44,9 +62,17 @@ class Gateway(Struct, kw_only=True):
     broker: Broker
     holdings: dict[str, frozenset[str]]
     marker: Marker
+    signing: Signing
+    withdrawals: Withdrawals
+    statuses: Statuses
     trust: TrustKeeper
+    signers: Signers
     clients: Clients
     pseudonymiser: Pseudonymiser
+    consents: Consents
+    cosigner: Cosigner
+    witnesses: Witnesses
+    readiness: Readiness
     log: Log
     metrics: Metrics
 
@@ -55,38 +81,84 @@ class Gateway(Struct, kw_only=True):
         """What is in force now, with what sites confirmed; whoever works with it for longer takes it once."""
         return self.sites.applied(self.catalogues.rules)
 
-    def pseudonym(self, person: Identifier) -> str:
-        """What stands for a person in this gateway's own records."""
-        return self.pseudonymiser.for_recipient(person.type, person.text, self.settings.owner)
+    async def pseudonyms(self, person: Identifier) -> Pseudonyms:
+        """What stands for a person in this gateway's own records. Raises TooManyRequests."""
+        return await self.pseudonymiser.pseudonyms(person, self.settings.owner)
 
 
-def open_store(settings: Settings) -> Store:
-    """PostgreSQL where an address is set, else SQLite below ``data_dir``; not opened yet."""
+def open_store(settings: Settings, keys: KeyStore | None = None) -> SealedStore:
+    """PostgreSQL where an address is set, else SQLite below ``data_dir``, sealed by the ``payload`` secrets
+    of the keys (opened here when left out); not opened yet.
+
+    Raises:
+        SettingsError, KeyStoreError: there is nothing to seal with.
+    """
+    held = keys or open_keys(settings)
+    inner: Store
     if settings.store:
         from adapters.postgres import PostgresStore
 
-        return PostgresStore(settings.store)
+        inner = PostgresStore(settings.store)
+    else:
+        inner = SqliteStore(embedded(settings))
+    return SealedStore(inner, open_envelope(settings, held), lambda: open_envelope(settings, held))
+
+
+@asynccontextmanager
+async def open_rows(settings: Settings) -> AsyncIterator[Rows]:
+    """The tables of the store, for sealing them anew beside a running gateway.
+
+    Raises:
+        StoreError: they cannot be opened.
+    """
+    store = open_store(settings).inner
+    await store.open()  # brings the tables up to date
+    await store.close()
+    opened = postgres_rows(settings.store) if settings.store else sqlite_rows(embedded(settings))
+    async with opened as rows:
+        yield rows
+
+
+def embedded(settings: Settings) -> Path:
+    """The file of the embedded store, whose folder is made where it is missing."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqliteStore(settings.data_dir / "lianren.sqlite3")
+    return settings.data_dir / "lianren.sqlite3"
 
 
 def open_cache(settings: Settings, log: Log, metrics: Metrics) -> Cache:
     """Redis where an address is set, so that replicas share it; else a cache in this process."""
-
-    def failed(operation: str, error: Exception) -> None:
-        metrics.cache_errors.inc()
-        log("cache_failed", detail=f"{operation}: {type(error).__name__}")
-
     if not settings.redis:
         return LocalCache()
     from adapters.redis_cache import RedisCache
 
-    return RedisCache(settings.redis, failed)
+    return RedisCache(settings.redis, _cache_observer(log, metrics))
+
+
+def open_clients(
+    settings: Settings, store: Store, signers: Signers, own_keys: Keys, log: Log, metrics: Metrics
+) -> Clients:
+    """Who may ask; what counts once is remembered in the store, requests are counted in Redis if set.
+
+    Raises:
+        SettingsError: the key set of a client cannot be read.
+        KeyStoreError: there is no key for access tokens.
+    """
+    once, allowance = Once(store), Allowance(settings.redis, _cache_observer(log, metrics))
+    tokens = Tokens(settings, signers.of("token", "Ed25519"), own_keys, once, allowance, log)
+    return Clients(settings, tokens, once, allowance)
+
+
+def _cache_observer(log: Log, metrics: Metrics) -> Callable[[str, Exception], None]:
+    def failed(operation: str, error: Exception) -> None:
+        metrics.cache_errors.inc()
+        log("cache_failed", detail=f"{operation}: {type(error).__name__}")
+
+    return failed
 
 
 def origin_of(settings: Settings) -> str:
     """The origin line of this gateway's checkpoints (C2SP tlog-checkpoint)."""
-    return f"{settings.owner}.lianren.example/exchange"
+    return log_name(settings.owner)
 
 
 @asynccontextmanager
@@ -101,10 +173,19 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
     hash_name = hash_of(origin)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        store = open_store(settings)
+        signers = Signers(keys)
+        store = open_store(settings, keys)
         await store.open()
         stack.push_async_callback(store.close)
-        sequencer = Sequencer(store, [keys.signer("log", "Ed25519"), keys.signer("log", "SM2")], origin)
+        signers.watch(store.renew)
+        witnesses = _witnesses(settings, keys, store, log, metrics)
+        stack.push_async_callback(witnesses.aclose)
+        sequencer = Sequencer(
+            store,
+            signers.each("log", "Ed25519", "SM2"),
+            origin,
+            guard=witnesses.guard,
+        )
         await sequencer.start()
         stack.push_async_callback(sequencer.close)
         catalogues = Catalogues(settings, store, keys, log, metrics)
@@ -113,11 +194,24 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         sites = Sites(settings, store, keys, log)
         await sites.poll()
         stack.push_async_callback(sites.aclose)
-        trust = TrustKeeper(keys, settings.owner, settings.pins, log)
+        trust = TrustKeeper(settings, keys, signers, sequencer, log)
+        await trust.open()
         stack.push_async_callback(trust.aclose)
+        signing = Signing(signers.each("mark", settings.mark_algorithm))
+        stack.callback(signing.close)
+        withdrawals = Withdrawals(settings.owner, sequencer, signing)
+        await withdrawals.refresh()
+        statuses = Statuses(settings, store, lambda: trust.list, withdrawals, log)
+        await statuses.open()
+        stack.push_async_callback(statuses.aclose)
         cache = open_cache(settings, log, metrics)
         stack.push_async_callback(cache.close)
-        nodes = build_nodes(settings.nodes, normaliser_of_question)
+        peer_keys = PeerKeys(
+            signers.of("peer", settings.mark_algorithm), lambda kid, at: trust.list.key(kid, at, "peer")
+        )
+        clients = open_clients(settings, store, signers, lambda: trust.own_keys, log, metrics)
+        stack.push_async_callback(clients.aclose)
+        nodes = build_nodes(settings.nodes, normaliser_of_question, peer_keys)
         for node in nodes:
             stack.push_async_callback(node.aclose)
         gateway = Gateway(
@@ -134,20 +228,59 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             },
             marker=Marker(
                 settings.owner,
-                keys.signer("mark", settings.mark_algorithm),
+                f"{settings.base_url.rstrip('/')}/trust/status",
+                signing,
                 store,
                 cache,
-                lambda: trust.list,
+                trust=lambda: trust.list,
+                withdrawals=withdrawals,
+                withdrawn=statuses.withdrawn,
             ),
+            withdrawals=withdrawals,
+            signing=signing,
+            statuses=statuses,
             trust=trust,
-            clients=Clients(settings.clients),
-            pseudonymiser=open_pseudonymiser(settings),
+            signers=signers,
+            clients=clients,
+            pseudonymiser=Persons(keys, settings.pseudonyms_per_minute),
+            consents=Consents(store),
+            cosigner=Cosigner(
+                settings.owner,
+                [pin.owner for pin in settings.pins],
+                [signers.of("witness", "Ed25519"), signers.of("witness", "SM2")],
+                lambda: trust.list,
+                sequencer,
+                log,
+            ),
+            witnesses=witnesses,
+            readiness=Readiness(
+                settings,
+                sequencer,
+                keys.list,
+                [
+                    lambda: witness_findings(witnesses),
+                    lambda: trust_findings(trust),
+                    lambda: status_findings(statuses),
+                ],
+                metrics,
+            ),
             log=log,
             metrics=metrics,
         )
         trust.start()
+        clients.start()
+        witnesses.start(sequencer, lambda: trust.list, settings.witness_s)
+        if any(node.kind == "gateway" for node in settings.nodes) or any(c.owner for c in settings.clients):
+            asyncio.get_running_loop().run_in_executor(None, http_signature.load)
+        comparer = Comparer(settings.owner, settings.pins, gateway.cosigner, lambda: trust.list, log)
+        stack.push_async_callback(comparer.aclose)
+        comparer.start(settings.witness_s * EVERY)
         catalogues.start()
         sites.start()
+        statuses.start()
+        daily = Daily(Retention(settings.retention, settings.owner, sequencer), sequencer, log)
+        daily.start()
+        stack.push_async_callback(daily.aclose)
         head = await store.head()
         metrics.log_size.set(head.size)
         log(
@@ -172,15 +305,43 @@ async def open_catalogues(settings: Settings) -> AsyncIterator[tuple[Catalogues,
     Raises:
         SettingsError, TrustError, AdapterError: with one line that says what to do.
     """
-    keys, store = open_keys(settings), open_store(settings)
-    await store.open()
-    try:
-        catalogues = Catalogues(settings, store, keys, _unheard, Metrics())
+    keys = open_keys(settings)
+    async with open_ledger(settings, keys) as sequencer:
+        catalogues = Catalogues(settings, sequencer.store, keys, _unheard, Metrics())
         await catalogues.poll()
-        signers = [keys.signer("log", "Ed25519"), keys.signer("log", "SM2")]
-        yield catalogues, Sequencer(store, signers, origin_of(settings))
+        yield catalogues, sequencer
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings, keys: KeyStore) -> AsyncIterator[Sequencer]:
+    """The ledger beside a running gateway or without one; it writes once it is started.
+
+    Raises:
+        SettingsError, TrustError, AdapterError: with one line that says what to do.
+    """
+    store = open_store(settings, keys)
+    await store.open()
+    witnesses = _witnesses(settings, keys, store, _unheard, Metrics())
+    sequencer = Sequencer(
+        store,
+        [keys.signer("log", "Ed25519"), keys.signer("log", "SM2")],
+        origin_of(settings),
+        guard=witnesses.guard,
+    )
+    try:
+        yield sequencer
     finally:
+        await sequencer.close()
+        await witnesses.aclose()
         await store.close()
+
+
+def _witnesses(
+    settings: Settings, keys: KeyStore, store: Store, log: Callable[..., None], metrics: Metrics
+) -> Witnesses:
+    return Witnesses(
+        settings.owner, settings.pins, keys.list, store, settings.data_dir, settings.quorum, log, metrics
+    )
 
 
 def _unheard(event: str, **fields: object) -> None:
@@ -199,8 +360,11 @@ async def ping_nodes(settings: Settings) -> list[Report]:
     return reports
 
 
-def build_nodes(settings: Sequence[NodeSettings], normaliser: Callable[[], Reads]) -> list[Node]:
-    """The adapters of the configured nodes; archives find their patients through their FHIR node."""
+def build_nodes(
+    settings: Sequence[NodeSettings], normaliser: Callable[[], Reads], keys: PeerKeys | None = None
+) -> list[Node]:
+    """The adapters of the configured nodes; archives find their patients through their FHIR node. Without
+    ``keys`` other gateways can only be pinged."""
     fhir = {
         node.id: FhirNode(
             node.id,
@@ -231,7 +395,9 @@ def build_nodes(settings: Sequence[NodeSettings], normaliser: Callable[[], Reads
                 )
             )
         else:
-            nodes.append(PeerGateway(node.id, node.url, owner=node.owner, timeout=timeout, token=token))
+            nodes.append(
+                PeerGateway(node.id, node.url, owner=node.owner, keys=keys, timeout=timeout, token=token)
+            )
     return nodes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -16,9 +16,9 @@ Reply = bytes | Iterable[bytes] | None
 
 
 @contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Serve an ASGI application on a free port of loopback, and give its base URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
+def serve(app: Any, port: int = 0) -> Iterator[str]:
+    """Serve an ASGI application on a port of loopback (a free one), and give its base URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="on"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -79,8 +79,13 @@ def noting(seen: list[str], answer: bytes) -> Callable[[str, bytes], Reply]:
 
 
 def http_answer(
-    body: bytes, status: str = "200 OK", media: str = "application/fhir+json", length: int | None = None
+    body: bytes,
+    status: str = "200 OK",
+    media: str = "application/fhir+json",
+    length: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """The bytes of one HTTP answer that ends with its connection."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: {media}\r\nConnection: close\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body

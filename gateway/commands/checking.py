@@ -19,6 +19,9 @@ def check(
     type_: Annotated[str, typer.Option("--type", help="Type of the person's number.")] = "resident-id",
     modality: Annotated[str, typer.Option(help="Modality, where the names do not say it.")] = "",
     specimen: Annotated[str, typer.Option(help="Specimen, where the names do not say it.")] = "",
+    break_glass: Annotated[
+        str, typer.Option(help="Reason to go on although the patient refused; it is recorded and shown.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Ask whether an earlier result may serve.
@@ -31,11 +34,13 @@ def check(
     from gateway.asking import Refused, ask
     from gateway.demo.show import print_answer, unheard
 
-    body = {
+    body: dict[str, object] = {
         "request_id": uuid.uuid4().hex,
         "patient": {"type": type_, "value": read_file(patient).decode().strip()},
         "planned": [{"name": name, "modality": modality, "specimen": specimen} for name in names],
     }
+    if break_glass:
+        body["break_glass"] = {"reason": break_glass}
     token = read_file(token_file).decode().strip() if token_file else ""
     try:
         answer = ask(gateway, token, body)

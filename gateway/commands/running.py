@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ def serve(config: Config) -> None:
     logging.getLogger().addHandler(LibraryLog(log))
     app = create_app(settings, log)
     with plainly():
-        _run(app, settings.host, settings.port)
+        _run(app, settings.host, settings.port, settings.uds)
         if app.failed:
             raise app.failed
 
@@ -43,17 +44,13 @@ def source(
     _run(app, host, port)
 
 
-def _run(app: Any, host: str, port: int) -> None:
+def _run(app: Any, host: str, port: int, uds: Path | None = None) -> None:
     """Serve until told to stop, or until the app says that it cannot start."""
     import uvicorn
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as wrong:
-        raise Stop(
-            f"lianren: port {port} of {host} cannot be had ({wrong.strerror}); choose another"
-        ) from None
+    sockets = [_unix_socket(uds)] if uds else None
+    if not uds:
+        _try_port(host, port)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -68,7 +65,36 @@ def _run(app: Any, host: str, port: int) -> None:
         )
     )
     with suppress(SystemExit, KeyboardInterrupt):  # uvicorn exits where the app did not start
-        asyncio.run(server.serve())
+        asyncio.run(server.serve(sockets))
+
+
+def _try_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as wrong:
+        raise Stop(
+            f"lianren: port {port} of {host} cannot be had ({wrong.strerror}); choose another"
+        ) from None
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """A Unix socket for this user and its group, the proxy's, alone; one that was left behind goes."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            with suppress(ConnectionRefusedError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+                tried.connect(str(path))
+                raise Stop(f"lianren: another process listens on {path}; stop it, or choose another")
+            path.unlink()
+        mask = os.umask(0o117)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(mask)
+    except OSError as wrong:
+        raise Stop(f"lianren: {path} cannot be had ({wrong.strerror}); choose another") from None
+    return listening
 
 
 def demo(

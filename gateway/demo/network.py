@@ -181,8 +181,8 @@ def _gateways(network: Network, work: Path, ports: list[int]) -> None:
     for (owner, (name, _)), port in zip(GATEWAYS.items(), ports, strict=True):
         home = work / owner
         (home / "data").mkdir(parents=True)
+        (home / "passphrase").touch(mode=0o600)
         (home / "passphrase").write_text(secrets.token_urlsafe(32))
-        (home / "passphrase").chmod(0o600)
         institutions = (*OWNERS[owner],)
         tokens = {code: secrets.token_urlsafe(24) for code in institutions}
         network.gateways[owner] = DemoGateway(
@@ -249,6 +249,7 @@ def _toml(
         "key_passphrase_file": str(home / "passphrase"),
         "deadline_ms": 4000,
         "demo": True,
+        "refusals": "explained",
     }
     tables: list[tuple[str, dict[str, object]]] = []
     for institution in OWNERS[gateway.owner]:
@@ -262,13 +263,14 @@ def _toml(
         digest = hashlib.sha256(gateway.tokens[institution].encode()).hexdigest()
         client: dict[str, object] = {"id": f"his-{institution.lower()}", "institution": institution}
         tables.append(("clients", {**client, "roles": ["his"], "token_sha256": digest}))
-    for steward in ("steward-1", "steward-2"):  # two persons, for names that take two
+    readers = {"steward-1": "steward", "steward-2": "steward", "auditor": "auditor"}
+    for reader, role in readers.items():  # two stewards, for names that take two
         token = secrets.token_urlsafe(24)
-        token_file = home / f"{steward}-token"
+        token_file = home / f"{reader}-token"
         token_file.write_text(token)
         token_file.chmod(0o600)
         digest = hashlib.sha256(token.encode()).hexdigest()
-        tables.append(("clients", {"id": steward, "roles": ["steward"], "token_sha256": digest}))
+        tables.append(("clients", {"id": reader, "roles": [role], "token_sha256": digest}))
     for other in others:
         token_file = home / f"token-{other.owner}"
         token_file.write_text(peer_tokens[gateway.owner, other.owner])
@@ -276,9 +278,11 @@ def _toml(
         peer = {"id": f"gw-{other.owner}", "kind": "gateway", "url": other.url, "owner": other.owner}
         tables.append(("nodes", {**peer, "timeout_ms": 3600, "token_file": str(token_file)}))
         digest = hashlib.sha256(peer_tokens[other.owner, gateway.owner].encode()).hexdigest()
-        tables.append(("clients", {"id": f"gw-{other.owner}", "roles": ["peer"], "token_sha256": digest}))
+        client = {"id": f"gw-{other.owner}", "roles": ["peer"], "owner": other.owner, "token_sha256": digest}
+        tables.append(("clients", client))
         roots = str(work / f"{other.owner}-roots.json")
-        tables.append(("pins", {"owner": other.owner, "url": other.url, "keys_file": roots}))
+        pin = {"owner": other.owner, "url": other.url, "keys_file": roots, "witness": True}
+        tables.append(("pins", pin))
     lines = [f"{name} = {_value(value)}" for name, value in top.items()]
     for name, fields in tables:
         lines += ["", f"[[{name}]]", *(f"{key} = {_value(value)}" for key, value in fields.items())]

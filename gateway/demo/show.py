@@ -49,7 +49,8 @@ def run_demo(*, folder: Path, port: int | None, once: bool, as_json: bool, expor
 
     out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # ignored in what a script started by `… &`
+        signal.signal(number, signal.default_int_handler)
     try:
         with networks.running(
             folder, port or (None if once else FIRST_PORT), lambda text: progress.print(f"… {text}")
@@ -135,6 +136,8 @@ def _print(out: Console, network: Network, asked: list[Asked], export: Path | No
 def print_answer(out: Console, answer: CheckAnswer) -> None:
     """One answer: advice, verdicts with reasons, marks, node states, ledger."""
     out.print(f"{answer.receiver.name}  {_when(answer)}  目录 {answer.catalogue.version}", markup=False)
+    if answer.consent.basis != "none":
+        _line(out, "  同意 consent: ", f"{answer.consent.zh} / {answer.consent.en}", "yellow")
     for advice in answer.advice:
         _line(out, "  ", f"{advice.planned}: {advice.zh} / {advice.en}", "bold")
         for best in advice.best:

@@ -46,6 +46,7 @@ def _card(
     summary = f"{advice.planned}：{advice.zh}"
     served = {item.code for item in advice.served}
     lines = [f"{_text(advice.zh)}\n"]
+    lines += [f"- {_text(answer.consent.zh)}"] if answer.consent.zh else []
     lines += [f"- 首选 {_text(best.item.name)}：{_text(best.zh)}" for best in advice.best if best.others]
     about = [
         verdict
@@ -66,7 +67,7 @@ def _card(
     return {
         "uuid": f"{answer.id}.{number}",
         "summary": summary if len(summary) < 140 else f"{summary[:138]}…",
-        "indicator": "info" if answer.complete else "warning",
+        "indicator": "info" if answer.complete and answer.consent.basis != "break_glass" else "warning",
         "detail": "\n".join(lines),
         "source": _source(answer),
         "overrideReasons": reasons,

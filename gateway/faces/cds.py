@@ -1,7 +1,8 @@
 """CDS Hooks 2.0: advice at the order moment, with the same decision as the REST face.
 
 Discovery offers ``order-sign``. An ``order-select`` call is answered alike, for clients that send the orders
-earlier; a ``patient-view`` call has no orders, so it has no cards.
+earlier; a ``patient-view`` call has no orders, so it has no cards. In an emergency the call's extension
+``org.lianren.break-glass`` says why to go on against the patient's consent.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gateway.outcomes import Asked
 
 router = APIRouter(prefix="/cds-services", tags=["cds-hooks"])
 SERVICE = "result-recognition"
+BREAK_GLASS = "org.lianren.break-glass"
 CALLING = (400, 403, 409, 412, 413, 415)
 HOOKS = ("order-sign", "order-select", "patient-view")
 OFFERED_REASONS = "platform-A"
@@ -39,6 +41,7 @@ class HookCall(Struct, frozen=True, rename="camel", kw_only=True):
     hook_instance: str
     context: dict[str, Any]
     prefetch: dict[str, Any] = {}
+    extension: dict[str, Any] = {}
 
 
 class Override(Struct, frozen=True, rename="camel"):
@@ -93,8 +96,9 @@ async def advise(request: Request) -> Response:
     orders = _orders(call)
     if not orders:
         return reply({"cards": []})
-    asked = check_request(call.hook_instance, _person(call, orders), orders)
-    with placed(orders, "hookInstance"):
+    person, reason, place = _person(call, orders), call.extension.get(BREAK_GLASS), f"extension.{BREAK_GLASS}"
+    asked = check_request(call.hook_instance, person, orders, reason, place)
+    with placed(orders, "hookInstance", place):
         answer = await request.app.state.checks.ask(asked, client, "cds")
     published = gateway_of(request).rules.catalogue.reason_codes.values()
     offered = [code for code in published if code.system == OFFERED_REASONS]

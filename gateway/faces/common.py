@@ -5,6 +5,7 @@ RFC 9457 problem details for REST, CDS Hooks, ledger and operations; OperationOu
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
 import uuid
@@ -21,7 +22,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapters import AdapterError
 from gateway.body import decode, receive
 from gateway.clients import Client
-from gateway.errors import INTERNAL, Failure, Row, failure_of, title
+from gateway.errors import (
+    INTERNAL,
+    TERSE,
+    Failure,
+    NotAuthenticated,
+    NotPermitted,
+    Row,
+    TooManyRequests,
+    failure_of,
+    title,
+)
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.model import Problem
@@ -32,6 +43,15 @@ JSON = "application/json"
 FHIR_JSON = "application/fhir+json"
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID = "X-Request-Id"
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - an address
+_OAUTH = (
+    "invalid_request",
+    "invalid_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "temporarily_unavailable",
+)
+"""Errors of RFC 6749 section 5.2; the last, of its section 4.1.2.1, where one may come again."""
 _REQUEST_ID = re.compile(r"(?!.*[0-9]{15})[A-Za-z0-9._:-]{1,64}")  # it goes into the log: no person's number
 
 
@@ -41,8 +61,24 @@ def gateway_of(request: Request) -> Gateway:
 
 
 def client_of(request: Request) -> Client:
-    """Who asks. Raises NotAuthenticated."""
-    return gateway_of(request).clients.authenticate(request.headers.get("authorization"))
+    """Who asks, once its scopes let it in by this door (:func:`gateway.scopes.needed`).
+
+    Raises:
+        NotAuthenticated, NotPermitted, TooManyRequests: see docs/errors.md.
+    """
+    return let_in(request.scope)
+
+
+def let_in(scope: Scope) -> Client:
+    """:func:`client_of` for an ASGI scope that :class:`gateway.faces.access.Access` has seen."""
+    recognised = scope["state"].get("client")
+    if isinstance(recognised, Exception):
+        raise recognised
+    if recognised is None:
+        raise NotAuthenticated("there is no Authorization header")
+    client = cast("Client", recognised)
+    client.pass_through(scope["method"], scope["path"])
+    return client
 
 
 async def body_of(request: Request, *media_types: str) -> bytes:
@@ -76,10 +112,13 @@ def render(
     if path.startswith("/cds-services") and row.status == 422:  # CDS Hooks 2.0 knows 400 and 412
         row = structs.replace(row, status=400)
     headers = dict(further or {})
-    if row.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
     if row.status == 503:
         headers["Retry-After"] = "5"
+    if path == TOKEN_PATH:
+        later = row.status == 429 or row.status >= 500
+        error = failure.field if failure.field in _OAUTH else _OAUTH[-1] if later else _OAUTH[0]
+        told = {"error": error, "error_description": failure.message}
+        return reply(told, status=row.status, headers=headers)
     if path.startswith("/fhir"):
         issue: dict[str, Any] = {
             "severity": "error",
@@ -110,12 +149,15 @@ class Guard:
     What has no row in the table of errors is answered as ``internal``; the log gets the exception's class and
     the place it was raised at, never its message, which could hold a person's data.
 
+    Why somebody is not let in stands in the log in full, and in the answer only where ``explained``.
+
     ``metrics`` is set once the gateway runs; ``failed`` where it could not be started.
     """
 
-    def __init__(self, app: ASGIApp, log: Log) -> None:
+    def __init__(self, app: ASGIApp, log: Log, *, explained: bool = False) -> None:
         self._app = app
         self._log = log
+        self._explained = explained
         self.metrics: Metrics | None = None
         self.failed: Exception | None = None
 
@@ -170,11 +212,31 @@ class Guard:
             last = traceback.extract_tb(error.__traceback__)[-1]
             fields["error"] = type(error).__name__
             fields["place"] = f"{last.name}:{last.lineno}"
+            if row is not INTERNAL:  # what the house raises itself holds nothing of a person
+                fields["detail"] = str(error)
+        if (terse := TERSE.get(type(error))) is not None:
+            fields["reason"] = str(error)
+            if not self._explained:
+                failure = structs.replace(failure, message=terse)
         self._log(row.event, **fields)
         if self.metrics:
             self.metrics.refusals.labels(row.code).inc()
-        further = error.headers if isinstance(error, HTTPException) else None
-        return render(failure, scope["path"], request_id, further)
+        return render(failure, scope["path"], request_id, self._headers(scope, error))
+
+    def _headers(self, scope: Scope, error: Exception) -> Mapping[str, str]:
+        """What goes along: RFC 6750 section 3 for who is not let in, RFC 6585 section 4 for too many."""
+        match error:
+            case HTTPException():
+                return error.headers or {}
+            case NotAuthenticated():
+                sent = any(name == b"authorization" for name, _ in scope["headers"])
+                return {"WWW-Authenticate": 'Bearer error="invalid_token"' if sent else "Bearer"}
+            case NotPermitted():
+                told = f', scope="{error.scope}"' if self._explained and error.scope else ""
+                return {"WWW-Authenticate": f'Bearer error="insufficient_scope"{told}'}
+            case TooManyRequests():
+                return {"Retry-After": str(math.ceil(error.retry_after))}
+        return {}
 
 
 _ROUTING = {

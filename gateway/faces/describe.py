@@ -41,7 +41,7 @@ def describe(
     responses: dict[str, Any] = {
         "200": {"description": "The answer", "content": {media_type: {"schema": _schema(answer, media_type)}}}
     }
-    for status in sorted({*refusals, *((401,) if token else ()), 503}):
+    for status in sorted({*refusals, *((401, 403, 429) if token else ()), 503}):
         responses[str(status)] = {"description": "Refused; see docs/errors.md", "content": refusal}
     extra: dict[str, Any] = {_RESPONSES: responses}
     if token:
@@ -65,7 +65,7 @@ _OUTCOME = {"schema": {"type": "object", "description": "OperationOutcome"}}
 def _schema(kind: type | None, media_type: str = JSON) -> dict[str, Any]:
     if media_type.startswith("text/"):
         return {"type": "string"}
-    if media_type == "application/octet-stream":
+    if media_type in ("application/octet-stream", "application/cose") or media_type.startswith("image/"):
         return {"type": "string", "format": "binary"}
     if kind is None or kind is dict:
         return {"type": "object"}

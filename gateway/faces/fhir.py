@@ -2,7 +2,8 @@
 
 ``POST /fhir/ServiceRequest/$check-recognition`` takes Parameters with ``order`` (ServiceRequest, one or more)
 and ``patient`` (Patient, by which the person is known; a ServiceRequest whose subject carries the identifier
-will do), or one ServiceRequest alone; it answers Parameters with the same decision as the other faces.
+will do), or one ServiceRequest alone; in an emergency ``breakGlass``, the reason for going on against the
+patient's consent. It answers Parameters with the same decision as the other faces.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from starlette.responses import Response
 
 from catalog.fhir import ITEM_SYSTEM
 from gateway.errors import BadRequest
-from gateway.faces import terminology
+from gateway.faces import audit_events, consent_fhir, provenance, terminology
 from gateway.faces.common import FHIR_JSON, JSON, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
 from gateway.faces.orders import Order, check_request, order_of, person_of, placed, valid
@@ -25,6 +26,7 @@ from gateway.model import CheckAnswer, CheckRequest, VerdictOut
 from recognition import Reason
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
+BREAK_GLASS = "Parameters.parameter.where(name='breakGlass')"
 OPERATION = "https://lianren.example/fhir/OperationDefinition/check-recognition"
 
 
@@ -49,18 +51,32 @@ async def metadata(request: Request) -> Response:
             "rest": [
                 {
                     "mode": "server",
+                    "security": _security(gateway.clients.tokens.endpoint),
                     "resource": [
                         {
                             "type": "ServiceRequest",
                             "operation": [{"name": "check-recognition", "definition": OPERATION}],
                         },
                         *terminology.capabilities(),
+                        consent_fhir.capability(),
+                        provenance.capability(),
+                        audit_events.capability(),
                     ],
                 }
             ],
         },
         media_type=FHIR_JSON,
     )
+
+
+def _security(endpoint: str) -> dict[str, Any]:
+    """SMART Backend Services, and where its token endpoint is (SMART App Launch 2, conformance)."""
+    services = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+    uris = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+    return {
+        "extension": [{"url": uris, "extension": [{"url": "token", "valueUri": endpoint}]}],
+        "service": [{"coding": [{"system": services, "code": "SMART-on-FHIR"}]}],
+    }
 
 
 @router.post(
@@ -72,7 +88,7 @@ async def check_recognition(request: Request) -> Response:
     """The recognition check as a FHIR operation (operations.html)."""
     client = client_of(request)
     asked, orders = _check_request(await read(request, dict[str, Any], FHIR_JSON, JSON))
-    with placed(orders, "Parameters.parameter.where(name='requestId')"):
+    with placed(orders, "Parameters.parameter.where(name='requestId')", BREAK_GLASS):
         answer = await request.app.state.checks.ask(asked, client, "fhir")
     return reply(_parameters(answer), media_type=FHIR_JSON)
 
@@ -84,6 +100,7 @@ def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
     orders: list[Order] = []
     patients: list[tuple[str, Mapping[str, Any]]] = []
     request_id = uuid.uuid4().hex
+    break_glass = None
     listed = body.get("parameter") if body.get("resourceType") == "Parameters" else None
     for number, parameter in enumerate(listed if isinstance(listed, list) else []):
         place = f"Parameters.parameter[{number}]"
@@ -95,15 +112,21 @@ def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
             patients.append((place, valid(parameter.get("resource"), "Patient", place)))
         elif name == "requestId":
             request_id = parameter.get("valueString") or parameter.get("valueId")
+        elif name == "breakGlass":
+            break_glass = parameter.get("valueString", "")
         else:
-            raise BadRequest("is none of the parameters order, patient and requestId", field=place)
+            raise BadRequest(
+                "is none of the parameters order, patient, requestId and breakGlass", field=place
+            )
     valid(body, "Parameters", "Parameters")
     if not orders:
         raise BadRequest("has no parameter 'order' with a ServiceRequest", field="Parameters.parameter")
-    return check_request(request_id, person_of(patients, orders), orders), orders
+    person = person_of(patients, orders)
+    return check_request(request_id, person, orders, break_glass, BREAK_GLASS), orders
 
 
 def _parameters(answer: CheckAnswer) -> dict[str, Any]:
+    part: list[dict[str, Any]]
     parameters: list[dict[str, Any]] = [
         {"name": "decision", "valueId": answer.id},
         {"name": "requestId", "valueString": answer.request_id},
@@ -114,8 +137,16 @@ def _parameters(answer: CheckAnswer) -> dict[str, Any]:
     if answer.catalogue.notice_zh:
         notice = _words(answer.catalogue.notice_zh, answer.catalogue.notice_en)
         parameters.append({"name": "notice", "part": notice})
+    consent = answer.consent
+    if consent.basis != "none":
+        part = [
+            {"name": "permitted", "valueBoolean": consent.permitted},
+            {"name": "basis", "valueCode": consent.basis},
+        ]
+        part += [{"name": "consent", "valueId": consent.consent}] if consent.consent else []
+        parameters.append({"name": "consent", "part": part + _words(consent.zh, consent.en)})
     for advice in answer.advice:
-        part: list[dict[str, Any]] = [{"name": "planned", "valueString": advice.planned}]
+        part = [{"name": "planned", "valueString": advice.planned}]
         part += [{"name": "served", "valueCoding": _coding(item.code, item.name)} for item in advice.served]
         part += [
             {"name": "toOrder", "valueCoding": _coding(item.code, item.name)} for item in advice.to_order

@@ -13,7 +13,6 @@ from gateway.faces.common import gateway_of, reply
 from gateway.faces.describe import describe
 from security import tiles
 from security.errors import LedgerRefused
-from security.tree import Tree
 
 router = APIRouter(tags=["ledger"])
 PROOF_QUERY = (
@@ -77,14 +76,13 @@ async def tile(path: str, request: Request) -> Response:
     except LedgerRefused as refused:
         raise NotFound(str(refused)) from None
     height = tiles.TILE_HEIGHT * (level or 0)
-    first, last = index * tiles.TILE_WIDTH << height, (index * tiles.TILE_WIDTH + width) << height
-    if last > (await gateway.store.head()).size:
+    first = index * tiles.TILE_WIDTH
+    if (first + width) << height > (await gateway.store.head()).size:
         raise NotFound("the ledger does not reach this tile yet")
     if level is None:
         body = tiles.encode_entries(await gateway.store.entries(first, width))
     else:
-        tree = Tree(await gateway.store.leaves(first, last - first), gateway.hash_name)
-        body = b"".join(tree.hash_at(height, number) for number in range(width))
+        body = b"".join(await gateway.store.subtrees(height, index * tiles.TILE_WIDTH, width))
     return Response(body, media_type="application/octet-stream", headers=IMMUTABLE)
 
 

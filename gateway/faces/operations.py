@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from adapters import StoreError
 from gateway.faces.common import gateway_of, reply
 from gateway.faces.describe import describe
 
@@ -20,18 +19,19 @@ async def live() -> Response:
 
 @router.get("/health/ready", openapi_extra=describe(token=False), summary="Checks can be answered")
 async def ready(request: Request) -> Response:
-    """200 when evidence can be kept; missing key lists are named and do not make the gateway unready."""
+    """200 when evidence can be kept, else 503; what will stop it soon, or counts for less, is a warning."""
     gateway = gateway_of(request)
-    try:
-        await gateway.store.ping()
-    except StoreError:
-        return reply({"status": "store unavailable"}, status=503)
+    findings = await gateway.readiness.findings()
+    told = {level: [one.detail for one in findings if one.level == level] for level in ("fail", "warn")}
+    if told["fail"]:
+        return reply({"status": "not ready", "reasons": told["fail"], "warnings": told["warn"]}, status=503)
     return reply(
         {
             "status": "ok",
             "catalogue": gateway.rules.catalogue.version,
             "illustrative": gateway.rules.catalogue.illustrative,
             "key_lists_missing": gateway.trust.missing,
+            "warnings": told["warn"],
         }
     )
 
@@ -42,5 +42,6 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """The exposition text; labels hold nothing about a person."""
     gateway = gateway_of(request)
-    gateway.metrics.log_size.set((await gateway.store.head()).size)
+    if not any(one.part == "store" for one in await gateway.readiness.findings()):
+        gateway.metrics.log_size.set((await gateway.store.head()).size)
     return Response(gateway.metrics.render(), media_type="text/plain; version=0.0.4")

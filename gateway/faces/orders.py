@@ -18,11 +18,11 @@ from catalog.fhir import ITEM_SYSTEM
 from gateway.errors import BadRequest, RequestIdReused
 from gateway.model import CheckRequest, PersonIn, PlannedIn
 from security.errors import IdentityRefused
-from security.identity import HEALTH_CARD_SYSTEM, PASSPORT_SYSTEM, RESIDENT_SYSTEM, identifier_in
+from security.identity import HEALTH_CARD_SYSTEM, RESIDENT_SYSTEM, SYSTEMS, identifier_in
 
 LOCAL_CODES = "urn:lianren:local:"
 """System of a hospital's own codes; the institution follows."""
-_KNOWN = f"{RESIDENT_SYSTEM}, {HEALTH_CARD_SYSTEM}, {PASSPORT_SYSTEM}<country>"
+_KNOWN = ", ".join(SYSTEMS)
 _SYSTEMS = (RESIDENT_SYSTEM, HEALTH_CARD_SYSTEM)
 _REFERENCE = re.compile(r"(?:^|/)Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
 _PLANNED = re.compile(r"planned\[(\d+)\]")
@@ -37,20 +37,30 @@ class Order(Struct, frozen=True):
     request: Mapping[str, Any]
 
 
-def check_request(request_id: str, person: PersonIn, orders: Sequence[Order]) -> CheckRequest:
+def check_request(
+    request_id: str,
+    person: PersonIn,
+    orders: Sequence[Order],
+    break_glass: object = None,
+    reason: str = "",
+) -> CheckRequest:
     """A check request from orders that another face read, under the same rules as the REST face's.
+
+    ``break_glass`` is the reason of an emergency access where there is one, ``reason`` where it stands.
 
     Raises:
         BadRequest: a field that the REST face would refuse too.
     """
-    fields = {
+    fields: dict[str, object] = {
         "request_id": request_id,
         "patient": msgspec.to_builtins(person),
         "planned": [msgspec.to_builtins(order.planned) for order in orders],
         # R4 request-priority: stat is for an emergency, the fourth situation in which a repeat is allowed
         "context": {"emergency": any(order.request.get("priority") == "stat" for order in orders)},
     }
-    with placed(orders, "requestId"):
+    if break_glass is not None:
+        fields["break_glass"] = {"reason": break_glass}
+    with placed(orders, "requestId", reason):
         try:
             return msgspec.convert(fields, CheckRequest)
         except msgspec.ValidationError as wrong:
@@ -59,8 +69,8 @@ def check_request(request_id: str, person: PersonIn, orders: Sequence[Order]) ->
 
 
 @contextmanager
-def placed(orders: Sequence[Order], request_id: str) -> Iterator[None]:
-    """Say of a refused planned item, or request id, where it stands in the caller's own body."""
+def placed(orders: Sequence[Order], request_id: str, reason: str) -> Iterator[None]:
+    """Say of a refused planned item, request id or reason where it stands in the caller's own body."""
     try:
         yield
     except RequestIdReused as wrong:
@@ -69,6 +79,8 @@ def placed(orders: Sequence[Order], request_id: str) -> Iterator[None]:
     except BadRequest as wrong:
         if found := _PLANNED.match(wrong.field):
             wrong.field = f"{orders[int(found[1])].place}.code"
+        elif wrong.field.startswith("break_glass"):
+            wrong.field = reason
         raise
 
 
@@ -115,7 +127,7 @@ def person_of(patients: Sequence[tuple[str, Mapping[str, Any]]], orders: Sequenc
     people: list[tuple[str, PersonIn]] = []
     ids: list[tuple[str, str]] = []
     for place, patient in patients:
-        people.append((place, _person(patient.get("identifier") or [], place)))
+        people.append((place, patient_by(patient.get("identifier") or [], place)))
         if patient.get("id"):
             ids.append((f"{place}.id", patient["id"]))
     for order in orders:
@@ -123,7 +135,7 @@ def person_of(patients: Sequence[tuple[str, Mapping[str, Any]]], orders: Sequenc
         if found := _REFERENCE.search(subject.get("reference") or ""):
             ids.append((place, found[1]))
         if subject.get("identifier") and (not patients or subject["identifier"].get("system") in _SYSTEMS):
-            people.append((place, _person([subject["identifier"]], place)))
+            people.append((place, patient_by([subject["identifier"]], place)))
     if not people:
         raise BadRequest(
             f"has no identifier of a system known here: {_KNOWN}", field=f"{orders[0].place}.subject"
@@ -135,7 +147,13 @@ def person_of(patients: Sequence[tuple[str, Mapping[str, Any]]], orders: Sequenc
     return people[0][1]
 
 
-def _person(identifiers: Sequence[object], field: str) -> PersonIn:
+def patient_by(identifiers: Sequence[object], field: str) -> PersonIn:
+    """The person of the first Identifier of a system known here.
+
+    Raises:
+        BadRequest: there is none.
+        IdentityRefused: its number is malformed.
+    """
     for number, entry in enumerate(identifiers):
         system, value = (entry.get("system"), entry.get("value")) if isinstance(entry, dict) else (None, None)
         if not (isinstance(system, str) and isinstance(value, str)):

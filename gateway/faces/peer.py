@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from adapters import PeerAnswer, PeerQuestion, commitment
+from adapters import PeerAnswer, PeerQuestion
 from gateway.body import decode
-from gateway.faces.common import body_of, client_of, reply
+from gateway.faces.common import JSON, body_of, client_of
 from gateway.faces.describe import describe
 
 router = APIRouter(prefix="/api/v1", tags=["gateways"])
@@ -19,8 +19,11 @@ router = APIRouter(prefix="/api/v1", tags=["gateways"])
     summary="Prior results, for another gateway",
 )
 async def results(request: Request) -> Response:
-    """Results of this gateway's nodes for one person, marked, with the state of every node."""
+    """Results of this gateway's nodes for one person, marked, with the state of every node.
+
+    The answer is signed over its bytes and the question (RFC 9421).
+    """
     client = client_of(request)
     raw = await body_of(request)
-    answer = await request.app.state.peers.answer(decode(raw, PeerQuestion), commitment(raw), client)
-    return reply(answer)
+    body, signed = await request.app.state.peers.answer(decode(raw, PeerQuestion), raw, client)
+    return Response(body, media_type=JSON, headers={"Cache-Control": "no-store", **signed})

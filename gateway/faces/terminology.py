@@ -18,7 +18,7 @@ from catalog.fhir import BASE, Resource
 from gateway.errors import BadParameter, NotFound
 from gateway.faces._parameters import Asked, from_query, lenient
 from gateway.faces._terminology import OPERATIONS, TRANSLATE, Operation, Terminologies, terminologies_of
-from gateway.faces.common import FHIR_JSON, client_of, gateway_of, reply
+from gateway.faces.common import FHIR_JSON, client_of, gateway_of, let_in, reply
 from gateway.faces.describe import describe
 
 __all__ = ["TYPES", "Direct", "Terminologies", "capabilities", "router"]
@@ -65,8 +65,7 @@ class Direct:
         terminologies: Terminologies = state.terminologies
         terminologies.now()
         if scope["method"] == "GET" and (known := terminologies.translated.get(query)):
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            state.gateway.clients.authenticate(given.decode("latin-1"))
+            let_in(scope)
             return known
         scope["app"] = self._app
         translated = terminologies.translated

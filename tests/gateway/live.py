@@ -14,19 +14,18 @@ import re
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters import StoreUnavailable
-from adapters.sqlite import SqliteStore
+from adapters import Store, StoreUnavailable
 from gateway.app import create_app
 from gateway.cases import cases, replay
 from gateway.catalogues import Catalogues
@@ -43,6 +42,7 @@ from gateway.wiring import open_store
 from security.audit import Pinned, verify_export
 from tests.serving import serve
 
+T = TypeVar("T")
 NODE = "cq-his"
 OWN, OTHER = "EX-CQ-01", "EX-SC-01"
 """The institution that asks, and another one that may ask too."""
@@ -55,6 +55,8 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "his": {"institution": OWN, "roles": ["his"]},
     "other": {"institution": OTHER, "roles": ["his"]},
     "third": {"institution": "EX-HB-01", "roles": ["his"]},
+    "ward": {"institution": OWN, "roles": ["his"], "purposes": ["TREAT"]},
+    "ambulance": {"institution": OWN, "roles": ["his"], "purposes": ["BTG"]},
     "nobody": {"roles": ["his"]},
     "auditor": {"roles": ["auditor"]},
     "reader": {"institution": OWN, "roles": ["auditor"]},
@@ -62,7 +64,12 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "second": {"roles": ["steward"]},
     "own-steward": {"institution": OWN, "roles": ["steward"]},
     "peer": {"roles": ["peer"]},
+    "operator": {"roles": ["operator"]},
 }
+
+
+BY_ITSELF = ("cosigned", "retention", "retention-run")
+"""Kinds of documents that a gateway keeps whoever asks what."""
 
 
 class Counted:
@@ -107,11 +114,17 @@ class Live:
         return self.settings.data_dir / "lianren.sqlite3"
 
     def kept(self) -> tuple[int, int, int]:
-        """How many entries, documents and node requests there have been: what a refusal must not change."""
+        """How many entries, documents and node requests there have been: what a refusal must not change.
+
+        What the gateway keeps by itself, whoever asks what, is left out.
+        """
         with closing(sqlite3.connect(self.store)) as connection:
             entries, documents = (
-                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - two constants
-                for table in ("entry", "document")
+                connection.execute(query).fetchone()[0]
+                for query in (
+                    "SELECT count(*) FROM entry",
+                    f"SELECT count(*) FROM document WHERE kind NOT IN {BY_ITSELF}",  # noqa: S608 - constant
+                )
             )
         return entries, documents, self.node.requests if self.node else 0
 
@@ -127,8 +140,14 @@ def settings_for(
     """The settings of a gateway in ``folder`` with the clients of :data:`CLIENTS`."""
     file = folder / "passphrase"
     file.write_bytes(PASSPHRASE)
+    file.chmod(0o600)
     clients = [
-        {"id": name, "token_sha256": hashlib.sha256(tokens[name].encode()).hexdigest(), **fields}
+        {
+            "id": name,
+            "token_sha256": hashlib.sha256(tokens[name].encode()).hexdigest(),
+            "requests_per_minute": 1_000_000,
+            **fields,
+        }
         for name, fields in CLIENTS.items()
     ]
     values: dict[str, Any] = {
@@ -139,6 +158,7 @@ def settings_for(
         "data_dir": folder / "data",
         "key_passphrase_file": file,
         "deadline_ms": 8000,
+        "refusals": "explained",
         "nodes": list(nodes),
         "clients": clients,
     }
@@ -211,12 +231,26 @@ def ask(client: httpx.Client, asked: dict[str, Any]) -> CheckAnswer:
     return msgspec.json.decode(response.content, type=CheckAnswer)
 
 
+def reading(live: Live, work: Callable[[Store], Awaitable[T]]) -> T:
+    """What this finds in a gateway's store, opened and unsealed as a command opens it."""
+
+    async def run() -> T:
+        store = open_store(live.settings)
+        await store.open()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
 def audit(live: Live, folder: Path) -> list[str]:
     """Export the ledger of a running gateway and verify it: the names of the checks that fail."""
     keys = open_keys(live.settings)
 
     async def export() -> int:
-        store = SqliteStore(live.store)
+        store = open_store(live.settings, keys)
         await store.open()
         try:
             return await write(store, keys, live.settings, folder, disclose=True)
@@ -239,14 +273,15 @@ def assert_decisions_replay(settings: Settings) -> None:
 
 async def _replayed(settings: Settings) -> list[str]:
     """The ids of the decisions that come out otherwise; a database that a test stopped has none to tell."""
-    store = open_store(settings)
+    keys = open_keys(settings)
+    store = open_store(settings, keys)
     try:
         await store.open()
     except StoreUnavailable:
         assert settings.store, "the embedded store cannot be opened"
         return []
     try:
-        catalogues = Catalogues(settings, store, open_keys(settings), Log(io.StringIO()), Metrics())
+        catalogues = Catalogues(settings, store, keys, Log(io.StringIO()), Metrics())
         await catalogues.poll()
         return [
             id_

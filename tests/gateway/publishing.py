@@ -13,12 +13,15 @@ import httpx
 from msgspec import Struct
 from typer.testing import CliRunner
 
+from adapters.sealing import SealedStore
 from adapters.sqlite import SqliteStore
 from adapters.store import Document
 from gateway.cli import app
 from gateway.commands.common import Stop
 from gateway.publishing import editions_after
-from tests.gateway.live import Live, ask, body
+from security.envelope import Envelope
+from security.keystore import KeyStore
+from tests.gateway.live import PASSPHRASE, Live, ask, body, reading
 
 SECONDS = timedelta(seconds=1)
 
@@ -137,29 +140,26 @@ def version_of(client: httpx.Client, **more: object) -> str:
     return ask(client, body(**more)).catalogue.version  # type: ignore[arg-type]
 
 
-def documents(store: Path) -> list[Document]:
-    """The published editions in an embedded store."""
-
-    async def read() -> list[Document]:
-        opened = SqliteStore(store)
-        await opened.open()
-        try:
-            return await editions_after(opened, "")
-        finally:
-            await opened.close()
-
-    return asyncio.run(read())
+def documents(live: Live) -> list[Document]:
+    """The published editions in a gateway's store."""
+    return reading(live, lambda store: editions_after(store, ""))
 
 
 def insert(store: Path, document: Document) -> None:
-    """Put a document into an embedded store, past everything that guards it."""
+    """Put a document into an embedded store, past everything that guards it but the seal."""
+    inserting(store, document)()
+
+
+def inserting(store: Path, document: Document) -> Callable[[], None]:
+    """What will put the document there; the key of the seal is read now."""
+    held = KeyStore(store.parent / "keys", PASSPHRASE).secrets("payload")
 
     async def write() -> None:
-        opened = SqliteStore(store)
+        opened = SealedStore(SqliteStore(store), Envelope(held, [*held][-1]))
         await opened.open()
         try:
             await opened.replace(document)
         finally:
             await opened.close()
 
-    asyncio.run(write())
+    return lambda: asyncio.run(write())

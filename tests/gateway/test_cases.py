@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,12 +11,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from adapters import SqliteStore
+from adapters import Document, SqliteStore, Store
 from catalog import Catalogue, UnknownEntry
 from gateway.cases import KIND, PAGE, Said, StoredCase, case_document, cases, read_case, replay, said, shifts
 from gateway.ids import new_id
 from recognition import Check, Result, decide
-from tests.gateway.live import Live, ask, body, persons_in
+from tests.gateway.live import Live, ask, body, persons_in, reading
 from tests.recognition.cases import ALBUMIN, CHEST_PLAIN, NOW, POTASSIUM, catalogue, check, ct, lab
 
 OLD = Said("r1", ALBUMIN, ALBUMIN, "recognised", ("R0.1",), NOW)
@@ -137,8 +135,13 @@ def test_cases_come_page_by_page_in_the_order_of_time(tmp_path: Path) -> None:
 
 
 def kept_cases(gateway: Live) -> dict[str, bytes]:
-    with closing(sqlite3.connect(gateway.store)) as connection:
-        return dict(connection.execute("SELECT id, body FROM document WHERE kind = ?", (KIND,)))
+    async def read(store: Store) -> dict[str, bytes]:
+        found: list[Document] = []
+        while page := await store.documents(KIND, found[-1].id if found else ""):
+            found += page
+        return {document.id: document.body for document in found}
+
+    return reading(gateway, read)
 
 
 def test_every_answered_check_keeps_its_case_under_its_id(gateway: Live, his: httpx.Client) -> None:

@@ -30,6 +30,7 @@ from tests.gateway.publishing import (
     documents,
     edition,
     insert,
+    inserting,
     lianren,
     published,
     soon,
@@ -96,9 +97,7 @@ def test_the_first_start_publishes_the_bundled_editions(own: Live) -> None:
 
 def test_every_published_edition_stands_in_the_ledger_with_its_signed_statement(own: Live) -> None:
     found = [one for one in entries(own, 0) if one[0].type == "catalogue"]
-    kept = {
-        json.loads(document.body)["entry"]: json.loads(document.body) for document in documents(own.store)
-    }
+    kept = {json.loads(document.body)["entry"]: json.loads(document.body) for document in documents(own)}
     assert len(found) == COUNT
     for entry, raw, salt, payload in found:
         assert opens(raw, salt, payload)
@@ -261,7 +260,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 def forge_document(live: Live, place: int, **changes: object) -> tuple[Document, str]:
     """A published edition once more, as the next of the chain, with other fields; and its name."""
-    chain = documents(live.store)
+    chain = documents(live)
     name = f"ex-forged@{len(chain)}"
     body_ = msgspec.json.encode(json.loads(chain[place].body) | changes)
     return Document(
@@ -307,20 +306,20 @@ def test_a_key_for_something_else_does_not_count(attacked: Live) -> None:
 
 
 def test_a_changed_statement_is_refused(attacked: Live) -> None:
-    statement = json.loads(documents(attacked.store)[0].body)["statement"]
+    statement = json.loads(documents(attacked)[0].body)["statement"]
     changed = statement.replace("2025-01-01", "2025-01-02")
     assert "does not verify" in forge(attacked, 0, statement=changed)
 
 
 def test_changed_files_are_refused(attacked: Live) -> None:
-    kept = msgspec.json.decode(documents(attacked.store)[0].body, type=dict[str, Any])
+    kept = msgspec.json.decode(documents(attacked)[0].body, type=dict[str, Any])
     head = b64decode(kept["files"]["catalogue.toml"]) + b"\n"
     files = kept["files"] | {"catalogue.toml": b64encode(head).decode()}
     assert "digest: the files are not those" in forge(attacked, 0, files=files)
 
 
 def test_an_edition_without_its_entry_in_the_ledger_is_refused(own: Live) -> None:
-    chain = documents(own.store)
+    chain = documents(own)
     own.stop()
     body_ = msgspec.json.encode(json.loads(chain[0].body) | {"entry": "0" * 64})
     insert(own.store, msgspec.structs.replace(chain[0], body=body_))
@@ -360,7 +359,7 @@ def test_an_edition_tampered_with_is_not_in_force_after_a_restart(own: Live, tmp
     published(edition(tmp_path, "1", soon(0.5)), config)
     until(lambda: states(own.client()).get("ex-lab@1") == "in_force")
     own.stop()
-    document = documents(own.store)[-1]
+    document = documents(own)[-1]
     files = json.loads(document.body)["files"] | {"prices.csv": ""}
     body_ = msgspec.json.encode(json.loads(document.body) | {"files": files})
     insert(own.store, msgspec.structs.replace(document, body=body_))
@@ -413,9 +412,10 @@ def test_an_edition_tells_its_ledger_entry(live: Live) -> None:
 
 def test_where_the_own_keys_cannot_be_read_an_edition_waits_until_they_can(own: Live, tmp_path: Path) -> None:
     key = next((own.settings.data_dir / "keys").glob("cq-catalogue-*.json"))
-    key.chmod(0o644)  # others could read it
     forged, _ = forge_document(own, 0)
-    insert(own.store, forged)
+    put = inserting(own.store, forged)
+    key.chmod(0o644)  # others could read it
+    put()
     until(lambda: bool(own.events("catalogue_not_read")))
     assert own.events("catalogue_refused") == []
     key.chmod(0o600)

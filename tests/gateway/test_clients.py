@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
-from tests.gateway.live import STRANGER, Live, body
+from tests.gateway.live import STRANGER, Live, body, gateway_with
 
 WRONG = ["", "Bearer", "Bearer wrong", "Basic aGlzOmhpcw==", "Bearer \xff\xfe", "bearer\twrong"]
 DOORS = [
@@ -37,13 +39,39 @@ def test_every_door_is_shut_without_a_token(gateway: Live, method: str, path: st
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_refusal_does_not_tell_which_part_of_a_token_was_wrong(gateway: Live) -> None:
+def test_a_terse_refusal_does_not_tell_which_part_of_a_token_was_wrong(tmp_path: Path) -> None:
     told = set()
-    for header in WRONG:
-        headers = [(b"Authorization", header.encode("latin-1"))] if header else []
-        answer = gateway.client("").post("/api/v1/checks", headers=headers, json=body())
-        told.add((answer.status_code, answer.json()["detail"]))
+    with gateway_with(tmp_path, [], refusals="terse") as terse:
+        for header in WRONG:
+            headers = [(b"Authorization", header.encode("latin-1"))] if header else []
+            answer = terse.client("").post("/api/v1/checks", headers=headers, json=body())
+            told.add((answer.status_code, answer.json()["detail"]))
+        reasons = {event["reason"] for event in terse.events("request_refused")}
     assert len(told) == 1
+    assert len(reasons) == 3  # no header, no bearer token in it, nobody's token
+
+
+def test_a_terse_refusal_names_no_role_and_the_log_does(tmp_path: Path) -> None:
+    with gateway_with(tmp_path, [], refusals="terse") as terse:
+        answer = terse.client("auditor").post("/api/v1/checks", json=body())
+        (event,) = terse.events("request_refused")
+    assert (answer.status_code, "role" in answer.json()["detail"]) == (403, False)
+    assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+    assert "role his" in event["reason"]
+    assert event["request"] == answer.json()["request"]
+
+
+def test_a_wrong_token_is_told_apart_from_none(gateway: Live) -> None:
+    """RFC 6750 section 3: a client drops a token that does not count, and gets another."""
+    headers = {"Authorization": "Bearer wrong"}
+    answer = gateway.client("").post("/api/v1/checks", headers=headers, json=body())
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_two_tokens_at_once_are_none(gateway: Live) -> None:
+    known = f"Bearer {gateway.tokens['his']}".encode()
+    headers = [(b"Authorization", known), (b"Authorization", b"Bearer x")]
+    assert gateway.client("").post("/api/v1/checks", headers=headers, json=body()).status_code == 401
 
 
 def test_a_token_is_asked_for_before_the_body_is_read(gateway: Live) -> None:
@@ -78,7 +106,8 @@ def test_who_speaks_for_no_institution_asks_nothing(gateway: Live) -> None:
 
 def test_another_gateway_reads_no_answers(gateway: Live, his: httpx.Client) -> None:
     given = his.post("/api/v1/checks", json=body()).json()
-    assert gateway.client("peer").get(f"/api/v1/checks/{given['id']}").status_code == 404
+    answer = gateway.client("peer").get(f"/api/v1/checks/{given['id']}")
+    assert (answer.status_code, "lianren/check" in answer.json()["detail"]) == (403, True)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +115,10 @@ def test_another_gateway_reads_no_answers(gateway: Live, his: httpx.Client) -> N
 )
 def test_what_tells_nothing_of_a_person_needs_no_token(gateway: Live, path: str) -> None:
     assert gateway.client("").get(path).status_code == 200
+
+
+def test_an_operator_sees_what_the_doctor_finds_and_nothing_of_patients(gateway: Live) -> None:
+    found = gateway.client("operator").get("/api/v1/doctor").json()
+    assert {"store", "key token Ed25519", "node cq-his"} <= {finding["what"] for finding in found["findings"]}
+    assert gateway.client("operator").post("/api/v1/checks", json=body()).status_code == 403
+    assert gateway.client("his").get("/api/v1/doctor").status_code == 403

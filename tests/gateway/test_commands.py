@@ -18,7 +18,7 @@ from gateway.model import CatalogueRef, CheckAnswer, Coded, LedgerRef
 from security import mark, note
 from security.audit import Pinned
 from security.export import write_export
-from security.ledger import extend, seal
+from security.ledger import seal
 from security.note import Checkpoint, NoteVerifier
 from security.tree import Frontier
 from security.trust import sign_key_list
@@ -51,7 +51,7 @@ def test_a_mark_is_shown_with_its_times_in_shanghai(marked: list[str | Path]) ->
 def test_a_valid_mark_is_said_to_be_valid_in_both_languages(marked: list[str | Path]) -> None:
     done = lianren("mark", "verify", *marked)
     assert done.exit_code == 0
-    assert [line.partition(" ")[0][:5] for line in done.stdout.splitlines()] == ["标识有效：", "valid"]
+    assert [line.partition(" ")[0][:5] for line in done.stdout.splitlines()] == ["标识有效：", "valid", "–"]
 
 
 def test_a_valid_mark_is_verified_for_machines(marked: list[str | Path]) -> None:
@@ -74,7 +74,7 @@ def export(tmp_path: Path) -> Path:
     """The export of a ledger of one entry, payloads not disclosed."""
     origin = "log.cq.example/exchange/sm3"
     entries = [seal("view", b"{}", time=NOW, from_="cq", to="sc")]
-    frontier, _ = extend(Frontier(), entries, "sm3")
+    frontier = Frontier().extend((entry.leaf for entry in entries), "sm3")
     text = Checkpoint(origin, 1, frontier.root("sm3")).to_text()
     write_export(tmp_path, [entry.body for entry in entries], note.sign(text, origin, [LOG_KEY]))
     pins = Pinned(logs=(NoteVerifier.of(origin, LOG_KEY.public).to_text(),), roots=(ROOT.public,))

@@ -14,7 +14,7 @@ from adapters.errors import AdapterError
 from catalog import CatalogueError
 from gateway.body import BadBody
 from gateway.errors import INTERNAL, TABLE, GatewayError, failure_of
-from security.errors import TrustError
+from security.errors import KeyStoreError, TrustError
 from tests.gateway.live import Live
 
 BASES = (GatewayError, AdapterError, TrustError, CatalogueError, BadBody)
@@ -28,7 +28,13 @@ NEVER_ANSWERED = {
     "UnknownKey": "becomes the state of a mark",
     "KeyNotValid": "becomes the state of a mark",
     "MarkRefused": "becomes the state of a mark",
+    "StatusRefused": "is a line in the log: the held list goes on",
     "SignatureRefused": "becomes the state of a mark",
+    "TokenRefused": "becomes NotAuthenticated, or a refusal of the token endpoint",
+    "PayloadRefused": "a fault of this gateway: answered as TrustError",
+    "WitnessRefused": "is answered as C2SP tlog-witness says",
+    "Conflict": "is answered as C2SP tlog-witness says",
+    "Stale": "is answered as C2SP tlog-witness says",
     "KeyListRefused": "is a line in the log: the held list goes on",
     "LedgerRefused": "becomes a failed check, or is NotFound at the ledger's face",
     "NodeUnreachable": "becomes the state of a node",
@@ -71,6 +77,13 @@ def test_what_has_no_row_tells_nothing_of_itself() -> None:
     failure = failure_of(LookupError("990000196803140021"))
     assert failure.row.code == "internal"
     assert "990000" not in failure.message
+
+
+@pytest.mark.parametrize("kind", [TrustError, KeyStoreError, CatalogueError, GatewayError])
+def test_a_fault_of_this_gateway_tells_no_file_token_or_row(kind: type[Exception]) -> None:
+    failure = failure_of(kind("/var/lib/lianren/keys/cq-mark-202611a.json"))
+    assert failure.row.status == 500
+    assert "lianren/keys" not in failure.message
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/api/v1/nothing", "/cds-services/another", "/ledger/x"])

@@ -10,15 +10,23 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from adapters import Store
 from security.ledger import Entry, opens, read_entry
-from tests.gateway.live import Live, ask, body
+from tests.gateway.live import Live, ask, body, reading
 
 
 def entries(gateway: Live, after: int) -> list[tuple[Entry, bytes, bytes, bytes]]:
     """Entry, body, salt and payload of everything from an index on."""
-    query = "SELECT body, salt, payload FROM entry JOIN secret USING (entry_id) WHERE idx >= ? ORDER BY idx"
-    with closing(sqlite3.connect(gateway.store)) as connection:
-        return [(read_entry(row[0]), *row) for row in connection.execute(query, (after,))]
+
+    async def read(store: Store) -> list[tuple[Entry, bytes, bytes, bytes]]:
+        found = []
+        for one in await store.entries(after, 1000):
+            entry = read_entry(one)
+            if secret := await store.secret(entry.commit):
+                found.append((entry, one, secret.salt, secret.payload))
+        return found
+
+    return reading(gateway, read)
 
 
 @contextmanager

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
+from msgspec.structs import replace
 
 from adapters import LocalCache
+from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from catalog import Catalogue
+from gateway.errors import EvidenceUnavailable
 from gateway.marking import Marker
+from gateway.signing import Signing
+from gateway.withdrawing import Withdrawals
 from recognition import Result
-from security.keys import KeyPair
+from security.errors import KeyStoreError
+from security.keys import KeyPair, Signer
 from security.ledger import Sealed, seal
-from security.mark import Claims
+from security.mark import Claims, issue
 from security.mark import read as read_mark
 from security.trust import KeyList, TrustList
 from tests.recognition.cases import catalogue, ct
@@ -31,6 +39,21 @@ def record(data: bytes, claims: Claims, scheme: str) -> Sealed:
     return seal("mark", data, time=NOW, from_="cq", to="cq", mark=claims.mark_id.hex(), hash_name="sha256")
 
 
+def marker_over(store: SqliteStore, cache: LocalCache, key: Signer = KEY, trust: TrustList = TRUST) -> Marker:
+    sequencer = Sequencer(store, [], "cq.lianren.example/exchange")
+    signing = Signing([key], seconds=0.2)
+    return Marker(
+        "cq",
+        "http://127.0.0.1/trust/status",
+        signing,
+        store,
+        cache,
+        trust=lambda: trust,
+        withdrawals=Withdrawals("cq", sequencer, signing),
+        withdrawn=lambda claims: "",
+    )
+
+
 async def signed(marker: Marker, result: Result) -> tuple[str, str, bool]:
     """What came out: mark id, scope, whether it is new."""
     marked = await marker.sign(result, catalogue(), datetime.now(UTC), record)
@@ -43,11 +66,11 @@ def test_a_mark_in_the_cache_is_used_again(tmp_path: Path) -> None:
     async def run() -> None:
         store, cache = SqliteStore(tmp_path / "store"), LocalCache()
         await store.open()
-        marker = Marker("cq", KEY, store, cache, lambda: TRUST)
+        marker = marker_over(store, cache)
         new = await marker.sign(ct(), catalogue(), datetime.now(UTC), record)
         assert new.issued
-        await cache.set(f"mark|{new.issued.document.key}", new.issued.document.body, 60)
-        assert await signed(marker, ct()) == (new.issued.document.id, "CHUANYU", False)
+        await cache.set(f"mark|{new.issued.documents[0].key}", new.issued.documents[0].body, 60)
+        assert await signed(marker, ct()) == (new.issued.documents[0].id, "CHUANYU", False)
         await store.close()
 
     asyncio.run(run())
@@ -57,12 +80,12 @@ def test_a_mark_of_another_range_laid_into_the_cache_is_not_used(tmp_path: Path)
     async def run() -> None:
         store, cache = SqliteStore(tmp_path / "store"), LocalCache()
         await store.open()
-        marker = Marker("cq", KEY, store, cache, lambda: TRUST)
+        marker = marker_over(store, cache)
         wide = await marker.sign(ct(), catalogue(), datetime.now(UTC), record)
         local = await marker.sign(ct(printed_mark="重庆HR"), catalogue(), datetime.now(UTC), record)
         assert wide.issued
         assert local.issued
-        await cache.set(f"mark|{local.issued.document.key}", wide.issued.document.body, 60)
+        await cache.set(f"mark|{local.issued.documents[0].key}", wide.issued.documents[0].body, 60)
         assert (await signed(marker, ct(printed_mark="重庆HR")))[1:] == ("500000", True)
         await store.close()
 
@@ -73,7 +96,7 @@ async def issued(marker: Marker, held: Catalogue) -> tuple[str, str]:
     """The edition that a new mark names, and the key under which it is found again."""
     marked = await marker.sign(ct(), held, NOW, record)
     assert marked.issued
-    return read_mark(marked.issued.document.body).claims.catalogue, marked.issued.document.key
+    return read_mark(marked.issued.documents[0].body).claims.catalogue, marked.issued.documents[0].key
 
 
 def with_version(held: Catalogue, edition_id: str, version: str) -> Catalogue:
@@ -88,7 +111,7 @@ def test_a_mark_names_the_edition_of_its_items_list_and_stays_when_another_chang
     async def run() -> None:
         store, held = SqliteStore(tmp_path / "store"), catalogue()
         await store.open()
-        marker = Marker("cq", KEY, store, LocalCache(), lambda: TRUST)
+        marker = marker_over(store, LocalCache())
         item = held.items[ct().reading.item or ""]
         edition = held.edition_of(item)
         assert edition
@@ -97,6 +120,141 @@ def test_a_mark_names_the_edition_of_its_items_list_and_stays_when_another_chang
         others = {other.id for other in held.editions} - {edition.id} or {"none"}
         assert await issued(marker, with_version(held, others.pop(), "9999.1")) == before
         assert await issued(marker, with_version(held, edition.id, "9999.1")) != before
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_mark_whose_key_was_lost_is_issued_once_more_and_then_used_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        first = await marker_over(store, LocalCache()).sign(ct(), catalogue(), datetime.now(UTC), record)
+        assert first.issued
+        await store.commit([first.issued.entry], first.issued.documents)
+        lost = msgspec.structs.replace(KEY.public, status="compromised")
+        key = KeyPair.generate("Ed25519", "cq", "mark", NOW, letter="b")
+        trust = TrustList(
+            [],
+            [KeyList(owner="cq", version=2, issued=NOW, expires=lost.not_after, keys=(lost, key.public))],
+        )
+        marker = marker_over(store, LocalCache(), key, trust)
+        second = await marker.sign(ct(), catalogue(), datetime.now(UTC), record)
+        assert second.issued
+        await store.commit([second.issued.entry], second.issued.documents)
+        assert await signed(marker, ct()) == (second.issued.documents[0].id, "CHUANYU", False)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_superseded_or_retracted_gets_no_mark(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        marker = marker_over(store, LocalCache())
+        older = await marker.sign(ct(), catalogue(), datetime.now(UTC), record, superseded=True)
+        gone = await marker.sign(ct(status="entered-in-error"), catalogue(), datetime.now(UTC), record)
+        for marked in (older, gone):
+            assert marked.issued is None
+            assert marked.result.mark is not None
+            assert marked.result.mark.state == "unsigned"
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_mark_says_where_its_status_list_is(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        new = await marker_over(store, LocalCache()).sign(ct(), catalogue(), datetime.now(UTC), record)
+        assert new.issued
+        claims = read_mark(new.issued.documents[0].body).claims
+        assert claims.status == "http://127.0.0.1/trust/status"
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_result_dated_ahead_gets_no_mark_and_stops_no_answer(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        now = datetime.now(UTC)
+        ahead = ct(performed=now + timedelta(minutes=2), reported=now + timedelta(minutes=3))
+        marked = await marker_over(store, LocalCache()).sign(ahead, catalogue(), now, record)
+        assert marked.issued is None
+        assert marked.result.mark is not None
+        assert marked.result.mark.state == "unsigned"
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_mark_that_names_no_status_list_is_not_used_again(tmp_path: Path) -> None:
+    """As version 0.2.0 issued them: nobody could look up whether they are withdrawn."""
+
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        marker = marker_over(store, LocalCache())
+        first = await marker.sign(ct(), catalogue(), datetime.now(UTC), record)
+        assert first.issued
+        document = first.issued.documents[0]
+        bare = issue(replace(read_mark(document.body).claims, status=""), KEY)
+        await store.commit([first.issued.entry], [replace(document, body=bare)])
+        second = await marker.sign(ct(), catalogue(), datetime.now(UTC), record)
+        assert second.issued
+        await store.commit([second.issued.entry], second.issued.documents)
+        assert await signed(marker, ct()) == (second.issued.documents[0].id, "CHUANYU", False)
+        await store.close()
+
+    asyncio.run(run())
+
+
+class Hanging:
+    """A signer whose crypto machine takes its time."""
+
+    public, kid, algorithm = KEY.public, KEY.kid, KEY.algorithm
+
+    def sign(self, message: bytes) -> bytes:
+        time.sleep(0.6)
+        return KEY.sign(message)
+
+
+def test_a_machine_that_takes_its_time_holds_nothing_else_up(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        marker = marker_over(store, LocalCache(), Hanging())
+        signing = asyncio.create_task(marker.sign(ct(), catalogue(), datetime.now(UTC), record))
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 0.15
+        with pytest.raises(EvidenceUnavailable):
+            await signing
+        await store.close()
+
+    asyncio.run(run())
+
+
+class Silent:
+    """A signer whose crypto machine does not answer."""
+
+    public, kid, algorithm = KEY.public, KEY.kid, KEY.algorithm
+
+    def sign(self, message: bytes) -> bytes:
+        raise KeyStoreError("the device does not answer")
+
+
+def test_without_a_key_that_signs_there_is_no_answer(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        marker = marker_over(store, LocalCache(), Silent())
+        with pytest.raises(EvidenceUnavailable):
+            await marker.sign(ct(), catalogue(), datetime.now(UTC), record)
         await store.close()
 
     asyncio.run(run())

@@ -37,9 +37,10 @@ from tests.gateway.live import (
     body,
     gateway_over_source,
     gateway_with,
+    reading,
     started,
 )
-from tests.gateway.publishing import lianren, until
+from tests.gateway.publishing import insert, lianren, until
 
 ALB, TP, CHEST = "1100104A", "1100204A", "DR-001"
 
@@ -459,8 +460,10 @@ def test_a_revocation_counts_also_when_its_signature_holds_no_longer(tmp_path: P
         name = new_name()
         review = met(first.client(), name)
         revoke(first.client("steward"), both(first, review).id)
-        by_hand(first, "UPDATE document SET body = replace(body, 'signature\":\"', 'signature\":\"AA')"
-                       " WHERE kind = 'mapping' AND id = '00000003'")  # fmt: skip
+        step = reading(first, lambda store: store.document("mapping", "00000003"))
+        assert step is not None
+        unsigned = step.body.replace(b'signature":"', b'signature":"AA')
+        insert(first.store, msgspec.structs.replace(step, body=unsigned))
         with started(first.settings, first.tokens) as second:
             assert [event["step"] for event in second.events("mapping_refused")] == ["00000003"]
             assert met(second.client(), name) == review
@@ -489,22 +492,12 @@ def by_hand(live: Live, statement: str) -> None:
 
 def forge(live: Live) -> None:
     """Write the second person's confirmation into the database by hand."""
-
-    async def write() -> None:
-        store = SqliteStore(live.store)
-        await store.open()
-        try:
-            (step,) = await store.documents("mapping")
-            kept = msgspec.json.decode(step.body)
-            kept["statement"] = (
-                kept["statement"].replace('"by":"steward"', '"by":"second"').replace("00000001", "00000002")
-            )
-            forged = Document(kind="mapping", id="00000002", body=msgspec.json.encode(kept), at=step.at)
-            await store.commit([], [forged])
-        finally:
-            await store.close()
-
-    asyncio.run(write())
+    (step,) = reading(live, lambda store: store.documents("mapping"))
+    kept = msgspec.json.decode(step.body)
+    kept["statement"] = (
+        kept["statement"].replace('"by":"steward"', '"by":"second"').replace("00000001", "00000002")
+    )
+    insert(live.store, Document(kind="mapping", id="00000002", body=msgspec.json.encode(kept), at=step.at))
 
 
 # the command

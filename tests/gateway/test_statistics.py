@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import uuid
@@ -19,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from adapters.sqlite import SqliteStore
 from adapters.store import Document
 from catalog import load
 from gateway._statistics_counting import (
@@ -43,7 +41,7 @@ from recognition import VerdictCode
 from security.keys import SHANGHAI
 from tests.docs.pages import ROOT
 from tests.docs.pages import table as documented
-from tests.gateway.live import OTHER, OWN, Live, ask, audit, body, gateway_over_source
+from tests.gateway.live import OTHER, OWN, Live, ask, audit, body, gateway_over_source, reading
 
 CATALOGUE = load()
 AT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -450,18 +448,9 @@ def test_a_period_longer_than_a_page_is_counted_to_its_last_moment_and_no_furthe
         one = check(shown("a"), at=moment)
         kept = Document(kind="check", id=new_id(moment), body=msgspec.json.encode(one), at=moment)
         documents.append(kept)
-    asyncio.run(keep(asked.store, documents))
+    reading(asked, lambda store: store.commit([], documents))
     found = table(read(asked, by="day", **{"from": "2025-05-31", "to": "2025-05-31"}))
     assert [(row.key, row.counts["reminders"]) for row in found.rows] == [("2025-05-31", 250)]
-
-
-async def keep(file: Path, documents: list[Document]) -> None:
-    store = SqliteStore(file)
-    await store.open()
-    try:
-        await store.commit([], documents)
-    finally:
-        await store.close()
 
 
 def test_by_reason_there_is_a_row_for_each_reason_and_no_rate(asked: Live) -> None:

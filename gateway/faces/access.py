@@ -1,0 +1,110 @@
+"""Pure ASGI, inside of the Guard: who asks, before anything else is done with a request.
+
+It recognises the client by its token, its certificate and, for another gateway, the signature of the request
+(RFC 9421), and counts the request. What it finds, or why it found nobody, waits in the request's state: a
+door that needs a client raises it (:func:`gateway.faces.common.client_of`), one that needs none never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.body import BadBody
+from gateway.clients import Client
+from gateway.errors import NotAuthenticated, TooManyRequests
+from gateway.wiring import Gateway
+from security import http_signature
+from security.errors import KeyNotValid, SignatureRefused, UnknownKey
+from security.keys import PublicKey
+
+
+class Access:
+    """Recognises clients for the application ``app``, whose state holds the gateway."""
+
+    def __init__(self, inner: ASGIApp, app: FastAPI) -> None:
+        self._inner = inner
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http":
+            given = [value for name, value in scope["headers"] if name == b"authorization"]
+            if given or b"access_token=" in scope["query_string"]:
+                receive = await self._recognise(scope, receive, given)
+        await self._inner(scope, receive, send)
+
+    async def _recognise(self, scope: Scope, receive: Receive, given: list[bytes]) -> Receive:
+        gateway: Gateway = self._app.state.gateway
+        clients, state = gateway.clients, scope["state"]
+        try:
+            if b"access_token=" in scope["query_string"]:
+                raise NotAuthenticated("the token stands in the address, where logs keep it; make a new one")
+            if len(given) > 1:
+                raise NotAuthenticated("there is more than one Authorization header")
+            certificate = clients.certificate(scope["headers"], scope.get("client"))
+            client = clients.authenticate(given[0].decode("latin-1"), certificate)
+            if not clients.allowance.spent(client.id, client.per_minute):
+                await clients.allowance.spend(client.id, client.per_minute)
+            if client.owner:
+                body, receive = await _whole(receive, gateway.settings.body_limit)
+                await _signed(gateway, client, scope, body)
+            state["client"] = client
+        except (NotAuthenticated, TooManyRequests, BadBody) as refused:
+            state["client"] = refused
+        return receive
+
+
+async def _signed(gateway: Gateway, client: Client, scope: Scope, body: bytes) -> None:
+    """Whether a key of the client's owner signed this very request, now and for the first time."""
+    query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
+    path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+    url = f"{gateway.settings.base_url.rstrip('/')}{path}{query}"
+    headers: Mapping[str, str] = Headers(scope=scope)
+
+    def key_of(kid: str, at: datetime) -> PublicKey:
+        key = gateway.trust.list.key(kid, at, "peer")
+        if key.owner != client.owner:
+            raise UnknownKey
+        return key
+
+    now = datetime.now(UTC)
+    try:
+        signed = http_signature.verify(scope["method"], url, headers, body, key_of, now)
+    except UnknownKey:  # an id that anybody made up does not come into the log
+        raise NotAuthenticated(
+            f"client {client.id} signs with a key that {client.owner} does not list"
+        ) from None
+    except (SignatureRefused, KeyNotValid) as wrong:
+        raise NotAuthenticated(f"client {client.id} signs its requests, and here {wrong}") from None
+    until = signed.created + 2 * http_signature.WINDOW
+    if not await gateway.clients.once.first(f"request {client.owner}", signed.nonce, until):
+        raise NotAuthenticated(f"client {client.id} sent this request before: its nonce was used")
+
+
+async def _whole(receive: Receive, limit: int) -> tuple[bytes, Receive]:
+    """The body of a request, and what gives it out once more.
+
+    Raises:
+        BadBody: it is larger than ``limit`` bytes, or ended before its end.
+    """
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadBody("body", "ended before its end", "send it again", 400)
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise BadBody("body", f"more than {limit} bytes", "send less at once", 413)
+        if not message.get("more_body", False):
+            break
+    left: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def again() -> Message:
+        return left.pop() if left else await receive()
+
+    return bytes(body), again
