@@ -21,10 +21,12 @@ from recognition.model import (
     Verdict,
     VerdictCode,
 )
+from recognition.versions import STANDING, version_order, versions
 from recognition.window import SHANGHAI, day_of, last_moment
 
 __all__ = [
     "SHANGHAI",
+    "STANDING",
     "Advice",
     "Best",
     "Check",
@@ -48,4 +50,6 @@ __all__ = [
     "explain",
     "facts",
     "last_moment",
+    "version_order",
+    "versions",
 ]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from recognition.model import Result
+from recognition.model import Result, ResultStatus
 
 _RANK = {
     "preliminary": 0,
@@ -36,6 +36,11 @@ class Version(Struct, frozen=True):
     superseded_by: Result | None
     undecided: bool
     first_reported: datetime | None
+
+
+def version_order(status: ResultStatus, reported: datetime | None) -> tuple[int, datetime]:
+    """How high a version of a result stands among the others: the highest counts."""
+    return _RANK[status], reported or _NEVER
 
 
 def versions(results: Sequence[Result]) -> list[Version]:
@@ -77,4 +82,4 @@ def _content(result: Result) -> tuple[object, ...]:
 
 
 def _order(result: Result) -> tuple[int, datetime]:
-    return _RANK[result.status], result.reported or _NEVER
+    return version_order(result.status, result.reported)

@@ -1,4 +1,4 @@
-"""What has to have happened before the examples for stewards are as they are published."""
+"""What has to have happened before the examples are as they are published."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from gateway.demo.people import BY_KEY
 from tests.gateway.live import Live, body
 
 ITEMS = {"特约白蛋白测定": "1100104A", "特约总蛋白测定": "1100204A"}
@@ -23,6 +24,17 @@ def names_told(live: Live) -> str:
     taken_back = second.post(f"/api/v1/mappings/{mapping}/revocations", json={"reason": "查明有误"})
     assert taken_back.status_code == 200, taken_back.text
     return mapping
+
+
+def mark_withdrawn(live: Live) -> str:
+    """A mark that a check recognised and that a steward withdrew: its id."""
+    asked = body("血红蛋白", patient=BY_KEY["jia"].number)
+    answer = live.client().post("/api/v1/checks", json=asked).json()
+    mark: str = answer["verdicts"][0]["mark"]["id"]
+    said = {"reason": "evaluation-failed"}
+    withdrawn = live.client("steward").post(f"/api/v1/marks/{mark}/withdrawal", json=said)
+    assert withdrawn.status_code == 200, withdrawn.text
+    return mark
 
 
 def _review(live: Live, name: str) -> str:

@@ -24,7 +24,7 @@ from gateway.errors import INTERNAL, TABLE
 from gateway.faces.common import routing_failure
 from gateway.log import EVENTS
 from gateway.metrics import Metrics
-from gateway.settings import ClientSettings, NodeSettings, PinSettings, Settings
+from gateway.settings import ClientSettings, NodeSettings, PinSettings, RetentionSettings, Settings
 from recognition.flags import FLAGS
 from tests.docs import rules_page
 from tests.docs.pages import PAGES, ROOT, name_of, table
@@ -47,6 +47,8 @@ def words_of(field: FieldInfo) -> str:
         return "list" if inner is str else "tables"
     if get_origin(kind) is Literal:
         return " · ".join(get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "table"
     plain = _PLAIN[next(part for part in (kind, *get_args(kind)) if part in _PLAIN)]
     bounds = {name: getattr(m, name) for m in field.metadata for name in ("ge", "le") if hasattr(m, name)}
     if bounds:
@@ -59,7 +61,10 @@ def default_of(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
-    return "–" if default in ("", None, []) else str(default).lower() if default is False else str(default)
+    if isinstance(default, list) and default:
+        return " · ".join(default)
+    unset = default in ("", None, []) or isinstance(default, BaseModel)
+    return "–" if unset else str(default).lower() if default is False else str(default)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,7 @@ def default_of(field: FieldInfo) -> str:
         ("### Nodes", NodeSettings),
         ("### Clients", ClientSettings),
         ("### Pins", PinSettings),
+        ("### Retention", RetentionSettings),
     ],
 )
 def test_every_setting_is_documented_as_it_is(heading: str, model: type[BaseModel]) -> None:

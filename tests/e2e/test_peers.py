@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from gateway.keyring import make_keys, open_keys
 from gateway.log import Log
 from gateway.model import CheckAnswer
 from gateway.settings import Settings
+from security.http_signature import sign_answer
+from security.keys import Signer
 from tests.gateway.live import CLIENTS, NODE, OWN, STRANGER, ask, body, settings_for, source_of
 from tests.serving import serve
 
@@ -36,11 +39,14 @@ Alter = Callable[[dict[str, Any]], object]
 
 @dataclass
 class Way:
-    """What stands between two gateways: it counts questions, and may change the answers on the way."""
+    """What stands before a gateway: it counts questions, and may change its answers, which it signs with the
+    gateway's own key, as if the gateway lied; or leaves the gateway's signature as it was."""
 
     target: str = ""
     questions: int = 0
     alter: Alter = field(default=lambda answer: None)
+    signer: Signer | None = None
+    sign: bool = True
 
     async def pass_on(self, request: Request) -> Response:
         body = await request.body()
@@ -53,7 +59,10 @@ class Way:
             told = msgspec.json.decode(content)
             self.alter(told)
             content = msgspec.json.encode(told)
-        return Response(content, answer.status_code, media_type="application/json")
+        signed = {name: value for name, value in answer.headers.items() if name.startswith("signature")}
+        if self.signer and self.sign:
+            signed = sign_answer(body, content, self.signer, datetime.now(UTC))
+        return Response(content, answer.status_code, signed, media_type="application/json")
 
     @property
     def app(self) -> Starlette:
@@ -86,6 +95,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             "sc": _prepared(folder, "sc", [], "cq", urls),
         }
         for owner in ("cq", "sc"):
+            ways[owner].signer = open_keys(settings[owner]).signer("peer", "Ed25519")
             ways[owner].target = enter(serve(create_app(settings[owner], Log(io.StringIO()))))
         clients = []
         for owner, name in (("sc", "other"), ("cq", "his")):
@@ -120,6 +130,7 @@ def _prepared(
 def as_it_is(pair: Pair) -> None:
     """Nothing is changed on the way, unless a test does."""
     pair.to_cq.alter = lambda answer: None
+    pair.to_cq.sign = True
 
 
 def rule(answer: CheckAnswer) -> str:
@@ -187,6 +198,14 @@ def test_a_mark_of_another_result_is_worth_nothing(pair: Pair) -> None:
 def test_a_result_without_its_mark_is_not_recognised(pair: Pair) -> None:
     pair.to_cq.alter = lambda answer: answer["results"][0].update(mark=None)
     assert rule(ask(pair.his, body())).startswith("R4.")
+
+
+def test_an_answer_that_was_altered_on_the_way_is_none(pair: Pair) -> None:
+    pair.to_cq.alter, pair.to_cq.sign = ALTERATIONS["value"], False
+    answer = ask(pair.his, body())
+    (node,) = answer.nodes
+    assert (node.state, node.fault, answer.verdicts, answer.complete) == ("faulty", "node", (), False)
+    assert "signature" in node.detail
 
 
 def test_the_answer_to_another_question_is_the_fault_of_the_other_gateway(pair: Pair) -> None:

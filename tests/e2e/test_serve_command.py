@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 def config(tmp_path: Path) -> Path:
     """The file of a gateway without nodes."""
     (tmp_path / "passphrase").write_text("a passphrase of a test")
+    (tmp_path / "passphrase").chmod(0o600)
     file = tmp_path / "lianren.toml"
     settings = {
         "name": "示例",
