@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import uvloop
@@ -78,11 +79,11 @@ def main() -> None:
             with postgres(folder / "pg") as server:
                 loads(
                     "PostgreSQL",
-                    lambda _: PostgresStore(server.url),
+                    lambda name: PostgresStore(database(server.url, name)),
                     lambda: postgres_insert(server.url),
                     folder,
                 )
-                replicas(server.url)
+                replicas(database(server.url, "replicas"))
         except MissingPeer as missing:
             print(f"  {missing}")
         proofs(folder)
@@ -179,6 +180,18 @@ def postgres_insert(url: str, seconds: float = 1.0) -> float:
         return count / took
 
     return uvloop.run(run())
+
+
+def database(url: str, name: str) -> str:
+    """The address of a new database on the server that ``url`` names."""
+
+    async def make() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.close()
+
+    uvloop.run(make())
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def signers() -> list[KeyPair]:
