@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from bench.machine import cpu_us, heading
-from gateway.printing import label
+from gateway.marks.printing import label
 from security import jws, mark, note, status, tlog_proof
 from security.keys import Algorithm, KeyPair, verifier
 from security.ledger import seal

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator
 
 from adapters.store import Tally
-from gateway.clients import Client
+from gateway.access.clients import Client
 from gateway.errors import BadRequest
 from gateway.review import KIND, Row, read_row
 from gateway.rules import Rules

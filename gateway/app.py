@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from gateway.checks import Checks
-from gateway.consenting import Consenting
 from gateway.errors import TABLE
 from gateway.explaining import Explaining
 from gateway.faces import (
@@ -40,6 +39,7 @@ from gateway.faces.describe import openapi
 from gateway.log import Log
 from gateway.outcomes import Outcomes
 from gateway.peers import Peers
+from gateway.persons.consenting import Consenting
 from gateway.settings import Settings
 from gateway.stewarding import Stewarding
 from gateway.wiring import open_gateway

@@ -3,7 +3,7 @@
 1. ask      who is it, may they, is the request whole
 2. name     planned names onto items; what cannot be named is said
 3. find     one question to all nodes, one deadline                          (:mod:`gateway.finding`),
-            where the patient's consent lets it be asked                     (:mod:`gateway.consent`)
+            where the patient's consent lets it be asked                     (:mod:`gateway.persons.consent`)
 4. read     the adapters turn answers into results; what is wrong with a record is flagged
 5. mark     own results are signed, others' marks verified; the decision looks at them
 6. decide   pure, under one catalogue version
@@ -27,17 +27,17 @@ from adapters import KeyTaken, Question, elapsed_ms
 from adapters.fhir_time import in_range
 from adapters.store import Document
 from catalog import Kind
+from gateway.access.clients import Client
 from gateway.answers import answer_of
 from gateway.cases import case_document
-from gateway.clients import Client
-from gateway.consent import BREAK_GLASS
 from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
 from gateway.ids import new_id
-from gateway.mark_index import recognised_by
+from gateway.marks.index import recognised_by
 from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn
 from gateway.naming import name_planned
+from gateway.persons.consent import BREAK_GLASS
 from gateway.review import Listening
 from gateway.wiring import Gateway
 from recognition import Check, Context, Decision, decide, digest

@@ -9,8 +9,8 @@ from msgspec import Struct
 from adapters import AdapterError
 from catalog import CatalogueError
 from catalog.timeline import name_of, shown
+from gateway.access.client_keys import key_sources
 from gateway.catalogues import Catalogues
-from gateway.client_keys import key_sources
 from gateway.errors import SettingsError
 from gateway.keeper import read_roots
 from gateway.keyring import NEEDED, open_keys

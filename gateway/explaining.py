@@ -17,9 +17,9 @@ from msgspec import Meta, Struct, structs
 
 from adapters.fhir_time import in_range
 from catalog import Catalogue, CatalogueError, UnknownEntry
+from gateway.access.clients import Client
 from gateway.cases import KIND, Said, StoredCase, read_case, results_under, said, shifts
 from gateway.checks import KeptCheck, refuse_odd_events
-from gateway.clients import Client
 from gateway.errors import BadRequest, NotFound, NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.hypothetical import CheckIn, ResultIn

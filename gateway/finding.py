@@ -13,10 +13,10 @@ from msgspec import Struct
 from adapters import Question, Report
 from adapters.store import Document
 from gateway.evidence import Evidence
-from gateway.marking import BORROWED
+from gateway.marks.marking import BORROWED
+from gateway.marks.withdrawing import AMENDING
 from gateway.rules import Rules, reading
 from gateway.wiring import Gateway
-from gateway.withdrawing import AMENDING
 from mapping import LocalName
 from quality import assess
 from recognition import Reading, Result, versions

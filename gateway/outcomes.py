@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from adapters.store import Document
+from gateway.access.clients import Client
 from gateway.checks import SKEW, Checks
-from gateway.clients import Client
 from gateway.errors import BadRequest
 from gateway.evidence import Evidence, keep
 from gateway.ids import new_id

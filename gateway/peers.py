@@ -11,14 +11,14 @@ import msgspec
 from msgspec.structs import replace
 
 from adapters import PeerAnswer, PeerQuestion, Question, commitment, elapsed_ms
+from gateway.access.clients import Client
 from gateway.checks import moment, read_person
-from gateway.clients import Client
-from gateway.consent import BREAK_GLASS
 from gateway.errors import BadRequest, NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
 from gateway.ids import new_id
 from gateway.model import PersonIn
+from gateway.persons.consent import BREAK_GLASS
 from gateway.review import Listening
 from gateway.settings import PurposeOfUse
 from gateway.wiring import Gateway

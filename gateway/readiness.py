@@ -17,10 +17,10 @@ from adapters.errors import StoreError
 from adapters.sequencer import Sequencer
 from gateway.errors import EvidenceUnavailable
 from gateway.keeper import TrustKeeper
+from gateway.marks.statuses import Statuses
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from gateway.statuses import Statuses
-from gateway.witnessing import Witnesses
+from gateway.witness.witnessing import Witnesses
 from security.errors import TrustError
 from security.keys import PublicKey
 

@@ -27,7 +27,7 @@ from gateway._statistics_counting import By, CheckShown, Side, Tally
 from gateway._statistics_hiding import TOTAL, hidden_cells
 from gateway._statistics_outcomes import PAGE, Outcomes
 from gateway._statistics_words import COUNTS, RATES, SAVING_EN, SAVING_ZH, Count, Rate
-from gateway.clients import Client
+from gateway.access.clients import Client
 from gateway.errors import NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.ids import since

@@ -18,7 +18,7 @@ from adapters.store import Tally
 from catalog import Item
 from gateway._steward_queue import place_of, read_groups, sees
 from gateway._steward_views import Candidates, Views
-from gateway.clients import Client
+from gateway.access.clients import Client
 from gateway.errors import BadRequest, NotFound, NotPermitted
 from gateway.evidence import keep
 from gateway.review import KIND, RESTING, Rests, Row, kept_as_written, read_row

@@ -15,31 +15,31 @@ from adapters.sealing import SealedStore
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from gateway.allowance import Allowance
+from gateway.access.allowance import Allowance
+from gateway.access.clients import Clients
+from gateway.access.once import Once
+from gateway.access.tokens import Keys, Tokens
+from gateway.audit.retention import Daily, Retention
 from gateway.broker import Broker
 from gateway.catalogues import Catalogues
-from gateway.clients import Clients
-from gateway.comparing import EVERY, Comparer
-from gateway.consent import Consents
-from gateway.cosigning import Cosigner, log_name
 from gateway.errors import SettingsError
 from gateway.keeper import TrustKeeper
 from gateway.keyring import Signers, open_envelope, open_keys
 from gateway.log import Log
-from gateway.marking import Marker
+from gateway.marks.marking import Marker
+from gateway.marks.statuses import Statuses
+from gateway.marks.withdrawing import Withdrawals
 from gateway.metrics import Metrics
-from gateway.once import Once
-from gateway.persons import Persons
+from gateway.persons.consent import Consents
+from gateway.persons.pseudonyms import Persons
 from gateway.readiness import Readiness, status_findings, trust_findings, witness_findings
-from gateway.retention import Daily, Retention
 from gateway.rules import Rules, normaliser_of_question
 from gateway.settings import NodeSettings, Settings
 from gateway.signing import Signing
 from gateway.sites import Sites
-from gateway.statuses import Statuses
-from gateway.tokens import Keys, Tokens
-from gateway.withdrawing import Withdrawals
-from gateway.witnessing import Witnesses
+from gateway.witness.comparing import EVERY, Comparer
+from gateway.witness.cosigning import Cosigner, log_name
+from gateway.witness.witnessing import Witnesses
 from mapping.sites import Reads
 from security import http_signature
 from security.digests import HashName

@@ -13,8 +13,8 @@ import typer
 from gateway.commands.common import Config, Stop, console, plainly, settings_from
 
 if TYPE_CHECKING:
+    from gateway.audit.retention import Erased
     from gateway.model import PersonIn
-    from gateway.retention import Erased
     from gateway.settings import Settings
 
 
@@ -77,10 +77,10 @@ def _person(file: Path) -> PersonIn:
 async def _erase(settings: Settings, decision: str, person: PersonIn | None, even_cited: bool) -> Erased:
     from datetime import UTC, datetime
 
+    from gateway.audit.retention import Retention
     from gateway.checks import read_person
     from gateway.keyring import open_keys
-    from gateway.persons import Persons
-    from gateway.retention import Retention
+    from gateway.persons.pseudonyms import Persons
     from gateway.wiring import open_ledger
 
     keys, now = open_keys(settings), datetime.now(UTC)

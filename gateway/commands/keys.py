@@ -80,7 +80,7 @@ def show(
     pinned: Annotated[bool, typer.Option("--pinned", help="What an auditor pins.")] = False,
 ) -> None:
     """Print public keys as JSON: all of them, the roots (--root), or an auditor's pins (--pinned)."""
-    from gateway.exporting import pins_of
+    from gateway.audit.exporting import pins_of
     from gateway.keeper import roots_of
     from gateway.keyring import open_keys
 
@@ -226,7 +226,7 @@ async def _rewrap(settings: Settings, keys: KeyStore, bar: Bar, *, first: bool =
 
 def _forget(settings: Settings, keys: KeyStore, purpose: str, id_: str) -> None:
     from adapters.rewrapping import sealed_under
-    from gateway.consent import Consents
+    from gateway.persons.consent import Consents
     from gateway.wiring import open_rows, open_store
 
     async def sealed(bar: Bar) -> int:

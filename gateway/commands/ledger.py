@@ -152,7 +152,7 @@ def export(
 
     The tree goes out whole, marks and payloads by the selection. The export is itself an entry of the ledger.
     """
-    from gateway.exporting import export_ledger
+    from gateway.audit.exporting import export_ledger
     from security.export import Selection
 
     if folder.exists() and any(folder.iterdir()):
@@ -183,7 +183,7 @@ def prove(
     recipient: Recipient = "auditor",
 ) -> None:
     """Write the evidence of one decision as one file, which `ledger verify` takes with pins alone."""
-    from gateway.proving import prove_decision
+    from gateway.audit.proving import prove_decision
 
     if file.exists():
         raise Stop(f"lianren: {file} exists; evidence goes into a new file")

@@ -155,7 +155,7 @@ def provenance(
 
     Whether the mark counts is another question: lianren mark verify. Exit status 1 when it is refused.
     """
-    from gateway.provenance import check
+    from gateway.marks.provenance import check
     from security.errors import MarkRefused, TrustError
 
     try:
@@ -181,7 +181,7 @@ def print_mark(
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write: .svg (label) or .png.")],
 ) -> None:
     """Write a mark as a picture for a report: a label 90 mm wide as SVG, or the QR code alone as PNG."""
-    from gateway.printing import label, picture
+    from gateway.marks.printing import label, picture
     from security.errors import MarkRefused
     from security.mark import read
 
@@ -219,7 +219,7 @@ def withdraw(
     A running gateway knows it in the next check, others when they fetch the status list. Exit status 1: the
     answer was no.
     """
-    from gateway.marks import refuse_odd_words
+    from gateway.marks.service import refuse_odd_words
     from gateway.model import WithdrawalIn
     from security.status import REASONS
 
@@ -257,9 +257,9 @@ async def _withdraw(
 ) -> list[str]:
     """Find the marks, ask, and withdraw them; their ids."""
     from gateway.keyring import Signers, open_keys
+    from gateway.marks.withdrawing import Withdrawals
     from gateway.signing import Signing
     from gateway.wiring import open_catalogues
-    from gateway.withdrawing import Withdrawals
 
     async with open_catalogues(settings) as (_, sequencer):
         signing = Signing(Signers(open_keys(settings)).each("mark", settings.mark_algorithm))

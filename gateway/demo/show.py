@@ -98,7 +98,7 @@ def _report(asked: list[Asked]) -> list[dict[str, object]]:
 def _export(network: Network, folder: Path) -> None:
     import asyncio
 
-    from gateway.exporting import export_ledger
+    from gateway.audit.exporting import export_ledger
 
     config = next(gateway.config for gateway in network.gateways.values() if gateway.owner == "sc")
     asyncio.run(export_ledger(load_settings(config), folder, disclose=True))

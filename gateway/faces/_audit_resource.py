@@ -22,7 +22,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.auditing import Event
+from gateway.audit.auditing import Event
 from security.ledger import EntryType
 
 _BALP = "https://profiles.ihe.net/ITI/BALP"

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.access.clients import Client
 from gateway.body import BadBody
-from gateway.clients import Client
 from gateway.errors import NotAuthenticated, TooManyRequests
 from gateway.wiring import Gateway
 from security import http_signature

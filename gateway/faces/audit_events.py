@@ -13,7 +13,7 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from adapters.fhir_time import span
-from gateway.auditing import Auditing, Event, Found, Wanted
+from gateway.audit.auditing import Auditing, Event, Found, Wanted
 from gateway.errors import BadParameter, NotFound
 from gateway.faces._audit_resource import Pattern, pattern_of, resource_of
 from gateway.faces._parameters import Asked, from_query, lenient

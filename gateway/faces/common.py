@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters import AdapterError
+from gateway.access.clients import Client
 from gateway.body import decode, receive
-from gateway.clients import Client
 from gateway.errors import (
     INTERNAL,
     TERSE,
@@ -61,7 +61,7 @@ def gateway_of(request: Request) -> Gateway:
 
 
 def client_of(request: Request) -> Client:
-    """Who asks, once its scopes let it in by this door (:func:`gateway.scopes.needed`).
+    """Who asks, once its scopes let it in by this door (:func:`gateway.access.scopes.needed`).
 
     Raises:
         NotAuthenticated, NotPermitted, TooManyRequests: see docs/errors.md.

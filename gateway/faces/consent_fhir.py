@@ -19,13 +19,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adapters.fhir_time import span
-from gateway.consent import Decision
-from gateway.consenting import ConsentIn, ConsentOut
 from gateway.errors import BadParameter, BadRequest
 from gateway.faces.common import FHIR_JSON, JSON, body_of, client_of, gateway_of, read, reply
 from gateway.faces.consents import consenting_of
 from gateway.faces.describe import describe
 from gateway.faces.orders import patient_by, valid
+from gateway.persons.consent import Decision
+from gateway.persons.consenting import ConsentIn, ConsentOut
 from gateway.settings import PurposeOfUse
 
 router = APIRouter(prefix="/fhir/Consent", tags=["fhir"])

@@ -10,9 +10,9 @@ from typing import cast
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gateway.consenting import ConsentIn, Consenting, ConsentOut, ConsentsOut, PersonQuery
 from gateway.faces.common import client_of, read, reply
 from gateway.faces.describe import describe
+from gateway.persons.consenting import ConsentIn, Consenting, ConsentOut, ConsentsOut, PersonQuery
 
 router = APIRouter(prefix="/api/v1/consents", tags=["consents"])
 _WRITING = (400, 403, 413, 415, 422, 429)

@@ -14,9 +14,9 @@ from starlette.responses import PlainTextResponse, Response
 from gateway.errors import BadRequest
 from gateway.faces.common import client_of, gateway_of, read, reply
 from gateway.faces.describe import CALLER, describe
-from gateway.marks import READERS, Marks
+from gateway.marks.printing import label, picture
+from gateway.marks.service import READERS, Marks
 from gateway.model import MarkStatusOut, NoticesOut, WithdrawalIn, WithdrawalOut
-from gateway.printing import label, picture
 from security import status as status_lists
 from security.mark import Mark
 

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from gateway.access.scopes import OF_ROLE
+from gateway.access.tokens import ASSERTION_TYPE, GRANT
 from gateway.errors import TokenNotGiven
 from gateway.faces.common import TOKEN_PATH, body_of, gateway_of, reply
 from gateway.faces.describe import describe
-from gateway.scopes import OF_ROLE
-from gateway.tokens import ASSERTION_TYPE, GRANT
 from security.jwt import ALGORITHMS
 
 router = APIRouter(tags=["access"])

@@ -13,8 +13,8 @@ from gateway.errors import BadParameter
 from gateway.faces._parameters import from_query, lenient
 from gateway.faces.common import FHIR_JSON, client_of, gateway_of, reply
 from gateway.faces.describe import describe
-from gateway.marks import Marks
-from gateway.provenance import Provenances
+from gateway.marks.provenance import Provenances
+from gateway.marks.service import Marks
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 OFFERED = {"target": "text"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from gateway.cosigning import Conflicts, status_of
 from gateway.errors import NotFound
 from gateway.faces.common import body_of, client_of, gateway_of, reply
 from gateway.faces.describe import describe
-from gateway.witnessing import newest_cosigned
+from gateway.witness.cosigning import Conflicts, status_of
+from gateway.witness.witnessing import newest_cosigned
 from security.errors import WitnessRefused
 
 router = APIRouter(tags=["ledger"])

@@ -12,7 +12,7 @@ import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 
 from adapters.store import Store
-from gateway.auditing import Event, Said
+from gateway.audit.auditing import Event, Said
 from gateway.faces._audit_resource import resource_of
 from gateway.model import CheckAnswer
 from security.ledger import Entry, EntryType, read_entry

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from adapters import PeerAnswer
-from gateway.consenting import ConsentOut, ConsentsOut
 from gateway.explaining import ExplainAnswer
 from gateway.faces.catalogues import CataloguesOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
+from gateway.persons.consenting import ConsentOut, ConsentsOut
 from gateway.statistics import Statistics
 from gateway.steward_values import (
     EntryOut,

@@ -20,13 +20,13 @@ import pytest
 from adapters import StoreError
 from adapters.peer import PATH
 from gateway.app import create_app
-from gateway.cosigning import log_id, log_name, verifiers_of, witness_name
 from gateway.demo.network import Network
 from gateway.keeper import roots_of
 from gateway.keyring import make_keys, open_keys
 from gateway.log import Log
 from gateway.settings import Settings
 from gateway.wiring import open_gateway, open_store
+from gateway.witness.cosigning import log_id, log_name, verifiers_of, witness_name
 from security import note
 from security.http_signature import SignedAnswer, check_answer, sign
 from security.keys import PublicKey

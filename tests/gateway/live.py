@@ -27,11 +27,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters import Store, StoreUnavailable
 from gateway.app import create_app
+from gateway.audit.exporting import write
 from gateway.cases import cases, replay
 from gateway.catalogues import Catalogues
 from gateway.demo.people import BY_KEY, check_digit
 from gateway.demo.records import everything
-from gateway.exporting import write
 from gateway.keyring import make_keys, open_keys
 from gateway.log import Log
 from gateway.metrics import Metrics

@@ -27,12 +27,12 @@ from adapters import StoreUnavailable
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from gateway.cosigning import Cosigner, log_name, witness_name
 from gateway.errors import BadRequest, NotFound
 from gateway.faces import ledger, witness
 from gateway.metrics import Metrics
 from gateway.settings import PinSettings
-from gateway.witnessing import Witnesses, WitnessReport, newest_cosigned
+from gateway.witness.cosigning import Cosigner, log_name, witness_name
+from gateway.witness.witnessing import Witnesses, WitnessReport, newest_cosigned
 from security import note
 from security.errors import KeyStoreError
 from security.keys import Algorithm, KeyPair, PublicKey, Signer

@@ -31,16 +31,16 @@ from hypothesis import strategies as st
 from adapters.postgres import PostgresStore
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from gateway.allowance import Allowance
+from gateway.access.allowance import Allowance
+from gateway.access.client_keys import AGAIN_S, FRESH_S, STALE_S, KeyAddress
+from gateway.access.once import Once
+from gateway.access.scopes import OF_ROLE, Scopes, needed, of_roles
 from gateway.app import create_app, describe_app
-from gateway.client_keys import AGAIN_S, FRESH_S, STALE_S, KeyAddress
 from gateway.demo.peers import postgres, redis
 from gateway.errors import SettingsError, TooManyRequests
 from gateway.keeper import roots_of
 from gateway.keyring import make_keys, open_keys
 from gateway.log import Log
-from gateway.once import Once
-from gateway.scopes import OF_ROLE, Scopes, needed, of_roles
 from gateway.settings import ClientSettings, Settings, load_settings
 from gateway.wiring import open_gateway
 from security.errors import TokenRefused

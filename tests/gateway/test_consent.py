@@ -23,9 +23,9 @@ from msgspec.structs import replace
 from adapters import Store
 from adapters.sqlite import SqliteStore
 from gateway.cases import cases
-from gateway.consent import ConsentRecord, Consents, Decision, document_of
 from gateway.demo.people import BY_KEY
 from gateway.keyring import open_keys
+from gateway.persons.consent import ConsentRecord, Consents, Decision, document_of
 from gateway.settings import PurposeOfUse
 from security.ledger import Entry, read_entry
 from security.pseudonym import Pseudonyms

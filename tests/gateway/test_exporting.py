@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from adapters.store import Store
+from gateway.audit.exporting import export_ledger, pins_of
+from gateway.audit.proving import prove_decision
 from gateway.errors import NotFound
-from gateway.exporting import export_ledger, pins_of
 from gateway.keyring import open_keys
 from gateway.model import CheckAnswer
-from gateway.proving import prove_decision
 from security import export, proof_file
 from security.audit import AuditReport, Pinned, verify_export
 from security.export import Disclosure, MarkClaim, Selection

@@ -16,9 +16,9 @@ from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from catalog import Catalogue
 from gateway.errors import EvidenceUnavailable
-from gateway.marking import Marker
+from gateway.marks.marking import Marker
+from gateway.marks.withdrawing import Withdrawals
 from gateway.signing import Signing
-from gateway.withdrawing import Withdrawals
 from recognition import Result
 from security.errors import KeyStoreError
 from security.keys import KeyPair, Signer

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import SettingsError, TooManyRequests
-from gateway.persons import PURPOSE, REREAD, Persons
+from gateway.persons.pseudonyms import PURPOSE, REREAD, Persons
 from security.identity import identifier
 from security.keystore import KeyStore
 from security.pseudonym import PseudonymKey, Pseudonyms

@@ -20,8 +20,8 @@ import zxingcpp
 
 from gateway.keeper import roots_of
 from gateway.keyring import open_keys
+from gateway.marks.printing import MODULE_MM, WIDTH_MM, label, picture
 from gateway.model import VerdictOut
-from gateway.printing import MODULE_MM, WIDTH_MM, label, picture
 from security import mark as marks
 from security import tlog_proof
 from security.trust import TrustList

@@ -16,8 +16,8 @@ from gateway.cli import app
 from gateway.demo.people import BY_KEY
 from gateway.keeper import roots_of
 from gateway.keyring import open_keys
+from gateway.marks.provenance import check, result_of
 from gateway.model import VerdictOut
-from gateway.provenance import check, result_of
 from recognition import Result, facts
 from security import jws
 from security.errors import MarkRefused

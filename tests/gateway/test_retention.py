@@ -13,15 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from adapters.store import Store
+from gateway.audit.retention import Daily, Erased, Retention
 from gateway.commands.erasing import erase
-from gateway.cosigning import log_name
 from gateway.errors import NotFound, SettingsError
 from gateway.keyring import open_keys
 from gateway.model import CheckAnswer
-from gateway.persons import Persons
-from gateway.retention import Daily, Erased, Retention
+from gateway.persons.pseudonyms import Persons
 from gateway.settings import load_settings
 from gateway.wiring import open_ledger
+from gateway.witness.cosigning import log_name
 from security.identity import identifier
 from security.ledger import read_entry, seal
 from security.note import hash_of

@@ -27,13 +27,13 @@ from gateway.demo.people import BY_KEY
 from gateway.keeper import roots_of
 from gateway.keyring import open_keys
 from gateway.log import Log
-from gateway.mark_index import RECOGNISED, Recognition
+from gateway.marks.index import RECOGNISED, Recognition
+from gateway.marks.statuses import Statuses
+from gateway.marks.withdrawing import Withdrawals
 from gateway.model import NoticesOut, VerdictOut
 from gateway.readiness import status_findings
 from gateway.signing import Signing
-from gateway.statuses import Statuses
 from gateway.wiring import open_store
-from gateway.withdrawing import Withdrawals
 from security import status
 from security.keys import KeyPair
 from security.mark import Claims

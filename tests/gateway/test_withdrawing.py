@@ -22,11 +22,11 @@ from gateway.demo.people import BY_KEY
 from gateway.errors import EvidenceUnavailable
 from gateway.keeper import roots_of
 from gateway.keyring import open_keys
-from gateway.mark_index import index_of, issue_key
+from gateway.marks.index import index_of, issue_key
+from gateway.marks.withdrawing import Withdrawals
 from gateway.model import CheckAnswer, NoticesOut, VerdictOut, WithdrawalOut
 from gateway.signing import Signing
 from gateway.wiring import open_store
-from gateway.withdrawing import Withdrawals
 from recognition import digest
 from security import mark as marks
 from security import status

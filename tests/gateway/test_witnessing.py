@@ -21,12 +21,12 @@ from adapters.postgres import PostgresStore
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from gateway.comparing import Comparer
-from gateway.cosigning import Cosigner, log_id, log_name, witness_name
 from gateway.demo.peers import postgres
 from gateway.metrics import Metrics
-from gateway.published import Published
-from gateway.witnessing import Witnesses, newest_cosigned
+from gateway.witness.comparing import Comparer
+from gateway.witness.cosigning import Cosigner, log_id, log_name, witness_name
+from gateway.witness.published import Published
+from gateway.witness.witnessing import Witnesses, newest_cosigned
 from security import note
 from security.digests import sha256
 from security.errors import WitnessRefused

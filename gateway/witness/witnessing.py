@@ -3,10 +3,10 @@
 Every few seconds the newest checkpoint goes to each witness. The newest one that enough gateways signed is
 kept as the cosigned one. A witness that is away, lags or lies is named and stops no traffic.
 
-Witnesses and a file (:mod:`gateway.published`) remember what was published. What a witness claims counts only
-with this ledger's own signature under it. Where one of them knows a longer ledger than the database holds, or
-another one, nothing more is signed: at the start the gateway does not start, while it runs it refuses every
-check, until the newest copy of the database is back.
+Witnesses and a file (:mod:`gateway.witness.published`) remember what was published. What a witness claims
+counts only with this ledger's own signature under it. Where one of them knows a longer ledger than the
+database holds, or another one, nothing more is signed: at the start the gateway does not start, while it runs
+it refuses every check, until the newest copy of the database is back.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from msgspec import Struct
 from adapters import Line, NodeError, StoreError, Timeouts
 from adapters.sequencer import Sequencer
 from adapters.store import Document, Head, Store
-from gateway.cosigning import CONFLICT, ConflictNotes, log_id, log_name, verifiers_of
 from gateway.metrics import Metrics
-from gateway.published import Published
 from gateway.settings import PinSettings
+from gateway.witness.cosigning import CONFLICT, ConflictNotes, log_id, log_name, verifiers_of
+from gateway.witness.published import Published
 from security import witness
 from security.errors import LedgerRefused, TrustError
 from security.keys import PublicKey

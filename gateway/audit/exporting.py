@@ -19,13 +19,13 @@ from msgspec import Struct
 
 from adapters.sequencer import Sequencer
 from adapters.store import Secret, Store
-from gateway.cosigning import witness_name
 from gateway.errors import NotFound
 from gateway.keeper import OTHERS, key_history, roots_of
 from gateway.keyring import open_keys
 from gateway.settings import Settings
 from gateway.wiring import open_ledger, origin_of
-from gateway.witnessing import newest_cosigned
+from gateway.witness.cosigning import witness_name
+from gateway.witness.witnessing import newest_cosigned
 from security.audit import Pinned
 from security.errors import MarkRefused
 from security.export import Selection, Why, Writer

@@ -6,8 +6,8 @@ reads on before it looks at a mark, so that a withdrawal holds in the next check
 
 What is withdrawn is a mark and with it every other mark of the same result and item, whatever its range or
 edition; none is issued for them again. The ledger's entry names mark and item, reason and words stay in its
-erasable payload. A withdrawal by another gateway comes in here (:mod:`gateway.statuses`) where one of our
-checks recognised the mark.
+erasable payload. A withdrawal by another gateway comes in here (:mod:`gateway.marks.statuses`) where one of
+our checks recognised the mark.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adapters import KeyTaken, StoreUnavailable
 from adapters.sequencer import Sequencer
 from adapters.store import Document
 from gateway.errors import EvidenceUnavailable
-from gateway.mark_index import INDEX, RECOGNISED, MarkedResult, Recognition, below, issue_key, version_of
+from gateway.marks.index import INDEX, RECOGNISED, MarkedResult, Recognition, below, issue_key, version_of
 from gateway.model import CheckAnswer, WithdrawnOut
 from gateway.signing import Signing
 from recognition import SHANGHAI, Result, digest, version_order

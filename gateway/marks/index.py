@@ -76,7 +76,7 @@ def index_of(result: Result, claims: Claims, entry: str, now: datetime) -> list[
 def recognised_by(answer: CheckAnswer, catalogue: Catalogue, now: datetime) -> list[Document]:
     """The documents by which this check is found again when a mark that it recognised is withdrawn.
 
-    Whose mark it was is whose institution it is, as :meth:`gateway.marking.Marker.verify` made sure.
+    Whose mark it was is whose institution it is, as :meth:`gateway.marks.marking.Marker.verify` made sure.
     """
     found: dict[str, Document] = {}
     for verdict in answer.verdicts:

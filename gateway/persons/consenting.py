@@ -15,13 +15,13 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from adapters import KeyTaken
+from gateway.access.clients import Client
 from gateway.checks import read_person
-from gateway.clients import Client
-from gateway.consent import ConsentRecord, Decision, Directive, document_of
 from gateway.errors import BadRequest, NotFound, NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.ids import new_id
 from gateway.model import AwareTime, LedgerRef, PersonIn, ShortText
+from gateway.persons.consent import ConsentRecord, Decision, Directive, document_of
 from gateway.settings import PurposeOfUse
 from gateway.wiring import Gateway
 from security.ledger import Sealed

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.clients import Client
+from gateway.access.clients import Client
 from gateway.errors import BadRequest, EvidenceUnavailable, NotFound, NotPermitted
-from gateway.mark_index import INDEX, MarkedResult
+from gateway.marks.index import INDEX, MarkedResult
+from gateway.marks.withdrawing import SETTLED, Told, Withdrawal
 from gateway.model import LedgerRef, MarkStatusOut, NoticeOut, NoticesOut, WithdrawalIn, WithdrawalOut
 from gateway.settings import Role
 from gateway.wiring import Gateway
-from gateway.withdrawing import SETTLED, Told, Withdrawal
-from gateway.witnessing import newest_cosigned
+from gateway.witness.witnessing import newest_cosigned
 from security import note
 from security.errors import MarkRefused
 from security.mark import Mark, verify_signature

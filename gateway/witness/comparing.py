@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from adapters import Line, NodeError, NodeRefused, StoreError, Timeouts
-from gateway.cosigning import Cosigner, log_id, log_name, verifiers_of
 from gateway.settings import PinSettings
+from gateway.witness.cosigning import Cosigner, log_id, log_name, verifiers_of
 from security import note, witness
 from security.errors import LedgerRefused
 from security.tree import verify_consistency

@@ -15,12 +15,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.allowance import Allowance
-from gateway.client_keys import key_sources
+from gateway.access.allowance import Allowance
+from gateway.access.client_keys import key_sources
+from gateway.access.once import Once
+from gateway.access.scopes import Scopes, of_roles, understood
 from gateway.errors import NotAuthenticated, SettingsError, TokenNotGiven
 from gateway.log import Log
-from gateway.once import Once
-from gateway.scopes import Scopes, of_roles, understood
 from gateway.settings import ClientSettings, PurposeOfUse, Settings
 from security.errors import TokenRefused
 from security.jwt import jwk_of, read_token, sign_token, verify_access, verify_assertion

@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from adapters.sequencer import Sequencer
 from adapters.store import Store
-from gateway.exporting import ANYBODY, Decision, decision_of, key_lists, record_export
+from gateway.audit.exporting import ANYBODY, Decision, decision_of, key_lists, record_export
 from gateway.ids import since, time_of
 from gateway.keyring import open_keys
-from gateway.mark_index import INDEX
+from gateway.marks.index import INDEX
+from gateway.marks.withdrawing import KIND as WITHDRAWAL
 from gateway.settings import Settings
 from gateway.wiring import open_ledger
-from gateway.withdrawing import KIND as WITHDRAWAL
-from gateway.witnessing import newest_cosigned
+from gateway.witness.witnessing import newest_cosigned
 from security.ledger import read_entry
 from security.mark import read as read_mark
 from security.note import Checkpoint, split

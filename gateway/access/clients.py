@@ -1,7 +1,7 @@
 """Who asks: clients by bearer token, their certificates, what they may do, and how often.
 
-A client comes with an access token that it got for a signed assertion (:mod:`gateway.tokens`), or with a
-fixed token of which only the SHA-256 is configured, so that no file holds one. Whatever it comes with, what
+A client comes with an access token that it got for a signed assertion (:mod:`gateway.access.tokens`), or with
+a fixed token of which only the SHA-256 is configured, so that no file holds one. Whatever it comes with, what
 settings say of it counts at every request: institution, roles, certificates, rate.
 """
 
@@ -16,12 +16,12 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from gateway.allowance import Allowance
+from gateway.access.allowance import Allowance
+from gateway.access.once import Once
+from gateway.access.scopes import OF_ROLE, Scopes, needed
+from gateway.access.tokens import Tokens, scopes_of
 from gateway.errors import NotAuthenticated, NotPermitted
-from gateway.once import Once
-from gateway.scopes import OF_ROLE, Scopes, needed
 from gateway.settings import ClientSettings, PurposeOfUse, Role, Settings
-from gateway.tokens import Tokens, scopes_of
 from security import jwt
 from security.keys import PublicKey, to_base64url
 

@@ -35,7 +35,7 @@ from gateway.cases import KIND as CASE
 from gateway.errors import NotFound
 from gateway.ids import new_id, since
 from gateway.log import Log
-from gateway.mark_index import INDEX, below
+from gateway.marks.index import INDEX, below
 from gateway.settings import RetentionSettings
 from security.errors import TrustError
 from security.ledger import Entry, read_entry, seal

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from adapters.store import Store
-from gateway.clients import Client
+from gateway.access.clients import Client
 from gateway.evidence import Evidence, keep
 from gateway.wiring import Gateway
 from security.ledger import Entry, read_entry

@@ -23,11 +23,11 @@ from msgspec import Raw, Struct
 
 from adapters.store import Document
 from catalog.fhir import ITEM_SYSTEM
-from gateway.clients import Client
+from gateway.access.clients import Client
 from gateway.errors import NotFound
 from gateway.evidence import Evidence, keep
-from gateway.mark_index import INDEX, below, hashed
-from gateway.marks import Marks
+from gateway.marks.index import INDEX, below, hashed
+from gateway.marks.service import Marks
 from gateway.wiring import Gateway
 from security import jws
 from security.errors import MarkRefused, SignatureRefused, TrustError

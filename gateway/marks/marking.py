@@ -26,9 +26,9 @@ from adapters.store import Document, Store
 from catalog import Catalogue, Item
 from catalog.timeline import name_of
 from gateway.ids import new_id
-from gateway.mark_index import index_of, issue_key
+from gateway.marks.index import index_of, issue_key
+from gateway.marks.withdrawing import Withdrawals
 from gateway.signing import Signing
-from gateway.withdrawing import Withdrawals
 from mapping import printed_range
 from recognition import STANDING, Mark, MarkState, Result, day_of, digest, facts
 from security.errors import MarkRefused

@@ -19,8 +19,8 @@ from adapters import Line, NodeError, StoreError
 from adapters.store import Document, Store
 from gateway.errors import EvidenceUnavailable
 from gateway.log import Log
+from gateway.marks.withdrawing import Withdrawals
 from gateway.settings import Settings
-from gateway.withdrawing import Withdrawals
 from security.errors import KeyNotValid, StatusRefused, UnknownKey
 from security.mark import PURPOSE, Claims
 from security.status import StatusList, Withdrawn, read, verify

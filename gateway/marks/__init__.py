@@ -1,0 +1,1 @@
+"""Recognition marks: issued, looked up, withdrawn, told to others, printed, and given as Provenance."""

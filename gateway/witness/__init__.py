@@ -1,0 +1,1 @@
+"""Checkpoints between gateways: cosigned, compared, and held against the own database."""
