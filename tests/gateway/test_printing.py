@@ -123,6 +123,12 @@ def test_the_label_is_as_large_as_a_report_has_room_for() -> None:
     assert 25 <= len(code) * MODULE_MM <= 36
 
 
+def test_the_page_for_auditors_shows_what_is_printed() -> None:
+    shown = Path(__file__).resolve().parents[2] / "docs/mark.svg"
+    mark = marks.read((Path(__file__).parents[1] / "data/marks/good.txt").read_text().strip())
+    assert shown.read_bytes() == label(mark, "CT 胸部平扫", "重庆示例第一医院")
+
+
 def test_the_words_of_a_label_are_no_markup() -> None:
     svg = label(marks.read(good()), item="<script>&", institution='"></svg>')
     assert b"<script>" not in svg
