@@ -31,6 +31,7 @@ from gateway.metrics import Metrics
 from gateway.publishing import PURPOSE, Released, editions_after, read_released, release, together
 from gateway.rules import Compiler, EditionState, Plan, Rules, Stage, plan
 from gateway.settings import Settings
+from gateway.tasks import stop
 from security.errors import TrustError
 from security.keys import Algorithm
 from security.keystore import KeyStore
@@ -168,9 +169,7 @@ class Catalogues:
 
     async def aclose(self) -> None:
         """Stop looking."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def poll(self) -> None:
         """Take what was published since the last time.

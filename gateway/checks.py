@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +28,7 @@ from adapters.store import Document
 from catalog import Kind
 from gateway.access.clients import Client
 from gateway.answers import answer_of
+from gateway.body import holds_number
 from gateway.cases import case_document
 from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, keep
@@ -49,7 +49,6 @@ SKEW = timedelta(minutes=5)
 OLDEST = timedelta(days=7)
 RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
-_NUMBER = re.compile(r"\d{6}")  # full-width digits too
 
 
 class KeptCheck(Struct, frozen=True):
@@ -324,7 +323,7 @@ def refuse_odd_break_glass(request: CheckRequest, client: Client) -> None:
             f"client {client.id} may not break the glass: its purposes include neither ETREAT nor BTG"
         )
     reason = request.break_glass.reason
-    if not reason.strip() or _NUMBER.search(reason):
+    if not reason.strip() or holds_number(reason):
         raise BadRequest(
             "must say in words why it cannot wait, without numbers of persons", field="break_glass.reason"
         )

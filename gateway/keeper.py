@@ -29,6 +29,7 @@ from gateway.errors import SettingsError
 from gateway.keyring import Signers
 from gateway.log import Log
 from gateway.settings import Settings
+from gateway.tasks import stop
 from security.errors import KeyListRefused, KeyStoreError, TrustError
 from security.keys import PublicKey
 from security.keystore import KeyStore
@@ -191,9 +192,7 @@ class TrustKeeper:
 
     async def aclose(self) -> None:
         """Stop that."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
         for line in self._lines.values():
             await line.aclose()
 

@@ -31,6 +31,7 @@ from gateway.errors import EvidenceUnavailable
 from gateway.publishing import PURPOSE
 from gateway.rules import Rules
 from gateway.settings import Settings
+from gateway.tasks import stop
 from mapping.sites import SiteNormaliser, SiteTable, Step
 from security.digests import HashName
 from security.errors import TrustError
@@ -164,9 +165,7 @@ class Sites:
 
     async def aclose(self) -> None:
         """Stop looking."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from adapters import KeyTaken, StoreError
 from adapters.store import Document, Store
 from gateway.ids import new_id, since
+from gateway.tasks import stop
 
 KIND = "once"
 PRUNE_S = 60.0
@@ -46,9 +47,7 @@ class Once:
 
     async def aclose(self) -> None:
         """Stop forgetting."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def prune(self, now: datetime) -> int:
         """Forget what ended before ``now``, and say how many there were. Raises StoreUnavailable."""

@@ -37,6 +37,7 @@ from gateway.ids import new_id, since
 from gateway.log import Log
 from gateway.marks.index import INDEX, below
 from gateway.settings import RetentionSettings
+from gateway.tasks import stop
 from security.errors import TrustError
 from security.ledger import Entry, read_entry, seal
 from security.pseudonym import Pseudonyms
@@ -360,9 +361,7 @@ class Daily:
 
     async def aclose(self) -> None:
         """Stop; a run that is cut off goes on the next day."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def once(self, now: datetime) -> Erased | None:
         """The run of the day; None when another replica had it.

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.clients import Client
-from gateway.body import BadBody
+from gateway.body import BadBody, whole
 from gateway.errors import NotAuthenticated, TooManyRequests
 from gateway.wiring import Gateway
 from security import http_signature
@@ -51,7 +51,8 @@ class Access:
             if not clients.allowance.spent(client.id, client.per_minute):
                 await clients.allowance.spend(client.id, client.per_minute)
             if client.owner:
-                body, receive = await _whole(receive, gateway.settings.body_limit)
+                body = await whole(receive, gateway.settings.body_limit)
+                receive = _again(body, receive)
                 await _signed(gateway, client, scope, body)
             state["client"] = client
         except (NotAuthenticated, TooManyRequests, BadBody) as refused:
@@ -86,25 +87,11 @@ async def _signed(gateway: Gateway, client: Client, scope: Scope, body: bytes) -
         raise NotAuthenticated(f"client {client.id} sent this request before: its nonce was used")
 
 
-async def _whole(receive: Receive, limit: int) -> tuple[bytes, Receive]:
-    """The body of a request, and what gives it out once more.
-
-    Raises:
-        BadBody: it is larger than ``limit`` bytes, or ended before its end.
-    """
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadBody("body", "ended before its end", "send it again", 400)
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise BadBody("body", f"more than {limit} bytes", "send less at once", 413)
-        if not message.get("more_body", False):
-            break
-    left: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body out once more, and then what comes after it."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
         return left.pop() if left else await receive()
 
-    return bytes(body), again
+    return again

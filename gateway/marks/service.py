@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.access.clients import Client
+from gateway.body import holds_number
 from gateway.errors import BadRequest, EvidenceUnavailable, NotFound, NotPermitted
 from gateway.marks.index import INDEX, MarkedResult
 from gateway.marks.withdrawing import SETTLED, Told, Withdrawal
@@ -27,7 +28,6 @@ from security.tlog_proof import Proof
 
 READERS: tuple[Role, ...] = ("his", "auditor", "steward")
 _ID = re.compile(r"[0-9a-f]{32}")
-_NUMBER = re.compile(r"(?:\d\s?){6}")  # full-width and spaced ones too
 
 
 class Marks:
@@ -172,7 +172,7 @@ def refuse_odd_words(asked: WithdrawalIn) -> None:
     """The words of a withdrawal say why, and name no person. Raises BadRequest."""
     if asked.reason == "other" and not asked.text.strip():
         raise BadRequest("must say why, where the reason is 'other'", field="text")
-    if _NUMBER.search(asked.text):
+    if holds_number(asked.text):
         raise BadRequest("must say why in words, without numbers of persons", field="text")
 
 

@@ -21,6 +21,7 @@ from gateway.errors import EvidenceUnavailable
 from gateway.log import Log
 from gateway.marks.withdrawing import Withdrawals
 from gateway.settings import Settings
+from gateway.tasks import stop
 from security.errors import KeyNotValid, StatusRefused, UnknownKey
 from security.mark import PURPOSE, Claims
 from security.status import StatusList, Withdrawn, read, verify
@@ -86,9 +87,7 @@ class Statuses:
 
     async def aclose(self) -> None:
         """Stop that."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
         for line in self._lines.values():
             await line.aclose()
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from adapters import Line, NodeError, NodeRefused, StoreError, Timeouts
 from gateway.settings import PinSettings
+from gateway.tasks import stop
 from gateway.witness.cosigning import Cosigner, log_id, log_name, verifiers_of
 from security import note, witness
 from security.errors import LedgerRefused
@@ -58,9 +59,7 @@ class Comparer:
 
     async def aclose(self) -> None:
         """Stop."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
         for line in self._lines.values():
             await line.aclose()
 

@@ -26,6 +26,7 @@ from adapters.sequencer import Sequencer
 from adapters.store import Document, Head, Store
 from gateway.metrics import Metrics
 from gateway.settings import PinSettings
+from gateway.tasks import stop
 from gateway.witness.cosigning import CONFLICT, ConflictNotes, log_id, log_name, verifiers_of
 from gateway.witness.published import Published
 from security import witness
@@ -125,8 +126,7 @@ class Witnesses:
     async def aclose(self) -> None:
         """End the rounds, and remember what was published last."""
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await stop(self._task)
             if not self._refusal:
                 with suppress(StoreError):  # the next start compares with what was remembered before
                     if signed := await self._store.note():

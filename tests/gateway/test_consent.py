@@ -424,7 +424,16 @@ def test_who_asks_for_emergencies_alone_says_why_each_time(live: Live, say: Say)
 
 @pytest.mark.parametrize(
     "reason",
-    ["", " ", "急", "\t\t\t", f"病人 {PATIENT}", "家属电话 13800000000", "电话１３８００００００００"],
+    [
+        "",
+        " ",
+        "急",
+        "\t\t\t",
+        f"病人 {PATIENT}",
+        "家属电话 13800000000",
+        "电话１３８００００００００",
+        "病人 9 9 0 0 0 0",
+    ],
 )
 def test_a_reason_is_in_words_and_names_no_number(live: Live, his: httpx.Client, reason: str) -> None:
     before = live.kept()
