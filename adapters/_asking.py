@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar, cast
 
 from msgspec import Struct
 
 from adapters.errors import NodeError, NodeLate
-from adapters.node import Answer, Fault, Node, Question, Report, State
+from adapters.node import Answer, Fault, Match, Node, Question, Report, State
 from recognition import Result
 from security.http_signature import SignedAnswer
 
@@ -25,6 +25,7 @@ class Heard(Struct, frozen=True, kw_only=True):
     """What a node said when it could be heard."""
 
     results: tuple[Result, ...] = ()
+    matches: tuple[Match, ...] = ()
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     fault: Fault = ""
@@ -35,29 +36,31 @@ class Heard(Struct, frozen=True, kw_only=True):
 
 
 async def answer_of(node: Node, question: Question, seconds: float, asking: Awaitable[Heard]) -> Answer:
-    """Await ``asking`` within the node's ``seconds`` and the question's budget; errors become states."""
+    """Await ``asking`` within the node's ``seconds`` and the question's budget, and for its patience after
+    these; errors become states."""
     started = time.monotonic()
     try:
         try:
-            async with asyncio.timeout(min(seconds, question.budget)):
+            async with asyncio.timeout(min(seconds, question.budget) + question.patience):
                 said = await asking
         except TimeoutError:
             raise NodeLate("did not answer in time") from None
     except NodeError as error:
         return Answer(report=failed(node, started, error))
-    found = bool(said.results or said.detail)
+    found = bool(said.results or said.matches or said.detail)
     report = Report(
         node=node.id,
         kind=node.kind,
         state="answered" if found else "empty",
         took_ms=elapsed_ms(started),
-        results=len(said.results),
+        results=len(said.results) + len(said.matches),
         fault=said.fault,
         detail=said.detail,
     )
     return Answer(
         report=report,
         results=said.results,
+        matches=said.matches,
         behind=said.behind,
         digest=said.digest,
         modalities=said.modalities,
@@ -68,8 +71,11 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
 
 async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
     """Await calls side by side. The first failing one, in their order, is raised when all have ended."""
+    asked = list(calls)
+    if len(asked) == 1:
+        return [await asked[0]]
     results = []
-    for result in await asyncio.gather(*calls, return_exceptions=True):
+    for result in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
         results.append(result)
@@ -111,15 +117,13 @@ def bearer(token: str) -> dict[str, str]:
 def heard(
     results: list[Result],
     digest: bytes,
-    unreadable: list[str],
+    unreadable: Sequence[str],
     what: str,
     modalities: tuple[tuple[str, str], ...] = (),
+    past: Sequence[str] = (),
 ) -> Heard:
     """What one node said: the newest of its results, and in words what was left out, by its places."""
-    details = []
-    if unreadable:
-        named = ", ".join(unreadable[:5]) + (" …" if len(unreadable) > 5 else "")
-        details.append(f"{len(unreadable)} {what} could not be read: {named}")
+    details = left_out(what, unreadable, past)
     if len(results) > MOST:
         details.append(f"{len(results)} results, of which the {MOST} newest were kept")
         results = sorted(results, key=_newest_first)[:MOST]
@@ -130,6 +134,16 @@ def heard(
         detail="; ".join(details),
         modalities=modalities,
     )
+
+
+def left_out(what: str, unreadable: Sequence[str], past: Sequence[str]) -> list[str]:
+    """What of an answer is not shown, in words: the number and the first places."""
+    told = ((unreadable, "could not be read"), (past, "lie outside the period asked for"))
+    return [
+        f"{len(places)} {what} {why}: {', '.join(places[:5])}{' …' if len(places) > 5 else ''}"
+        for places, why in told
+        if places
+    ]
 
 
 def _newest_first(result: Result) -> tuple[float, str]:

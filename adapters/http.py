@@ -1,72 +1,41 @@
-"""One HTTP client a node, and the only module that imports httpx.
+"""The line to one node: JSON in and out, and the four errors when it is not.
 
-A :class:`Line` speaks to one base URL and to nothing else: redirects are not followed, proxies of the
-environment are not used, bodies are counted while they arrive, and everything that can go wrong is one of the
-four :class:`~adapters.errors.NodeError`. A message carries a status or a size, never a URL, a parameter or a
-piece of a body, because each of these may hold a person's number.
+A :class:`Line` speaks to one base URL and to nothing else, over a pool of its own
+(:mod:`adapters.transport`): redirects are not followed, proxies of the environment and cookies are not used,
+bodies are counted while they arrive, and everything that can go wrong is one of the four
+:class:`~adapters.errors.NodeError`. A message carries a status or a size, never a URL, a parameter or a piece
+of a body, because each of these may hold a person's number.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from urllib.parse import unquote, urlencode, urlsplit
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
-import httpx
-from msgspec import Struct
-
-from adapters.errors import NodeFaulty, NodeLate, NodeRefused, NodeUnreachable
+from adapters.errors import NodeFaulty, NodeRefused, NodeUnreachable
+from adapters.transport import Incoming, Limits, Origin, Pool, Reply, Timeouts, Tls, json_text
+from adapters.transport.request import header_lines, request, target
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
 
-# Both log the address of every request, and a QIDO query carries a patient's number there.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+PASSED_ON: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("PASSED_ON", default=())
+"""Headers added to every request of this context: the trace it belongs to (W3C Trace Context)."""
 
-JSON_TYPES = (
-    "application/json",
-    "application/fhir+json",
-    "application/dicom+json",
-    "application/jwk-set+json",
-)
-
-
-class Timeouts(Struct, frozen=True, kw_only=True):
-    """Seconds: for each phase of a call, and for the whole of it."""
-
-    connect: float = 1.0
-    write: float = 5.0
-    read: float = 5.0
-    pool: float = 1.0
-    total: float = 10.0
-
-    @classmethod
-    def within(cls, seconds: float) -> Timeouts:
-        """Every phase inside this total."""
-        return cls(connect=min(1.0, seconds), write=seconds, read=seconds, pool=seconds, total=seconds)
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """How many connections to the node at once, and how many bytes one answer may have."""
-
-    connections: int = 16
-    body: int = 8 * 1024 * 1024
-
-
-class Reply(Struct, frozen=True):
-    """An HTTP answer; the names of its headers are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
+_ELSEWHERE = "its answer continues at an address outside the node"
 
 
 class Line:
-    """The connections to one node. Safe for concurrent use; give them back with :meth:`aclose`."""
+    """The connections to one node. Safe for concurrent use; give them back with :meth:`aclose`.
+
+    ``headers`` go with each request. ``proxy`` is the address of an HTTP proxy on the way. ``charset`` is
+    that of JSON answers which do not say UTF-8: ``utf-8`` or ``gb18030``.
+
+    Raises:
+        NodeError: the address, the proxy's, or a header cannot be used.
+    """
 
     def __init__(
         self,
@@ -75,26 +44,17 @@ class Line:
         timeout: Timeouts = Timeouts(),  # noqa: B008 - frozen
         headers: Mapping[str, str] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        tls: Tls | None = None,
+        proxy: str = "",
+        charset: str = "utf-8",
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout
-        self._limits = limits
-        self._client = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={"Accept-Encoding": "identity", **(headers or {})},
-            timeout=httpx.Timeout(
-                connect=timeout.connect, read=timeout.read, write=timeout.write, pool=timeout.pool
-            ),
-            # Below the five seconds after which uvicorn and others close an idle connection.
-            limits=httpx.Limits(
-                max_connections=limits.connections,
-                max_keepalive_connections=limits.connections,
-                keepalive_expiry=4.0,
-            ),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # one question tells the next nothing
-            follow_redirects=False,
-            trust_env=False,
-            verify=_system_trust(),
+        self._charset = charset
+        self._pool = Pool(base_url, limits=limits, tls=tls, proxy=proxy)
+        self._path = urlsplit(self.base_url).path
+        self._always = f"Host: {self._pool.origin.host_header}\r\n" + header_lines(
+            [("User-Agent", "lianren"), ("Accept-Encoding", "identity"), *(headers or {}).items()]
         )
 
     async def get_json(
@@ -107,38 +67,52 @@ class Line:
         Raises:
             NodeError: its class says what went wrong.
         """
-        request = self._client.build_request(
-            "GET",
-            self._target(path),
-            params=httpx.QueryParams(_pairs(params)) if params else None,
-            headers={"Accept": accept},
-        )
-        return (await self._call(request, budget, self._json)).body
+        if params:
+            path = f"{path}{'&' if '?' in path else '?'}{urlencode(_pairs(params))}"
+        return (await self._json("GET", path, (("Accept", accept),), None, budget)).body
 
     async def post_form(
         self, path: str, form: Params, *, accept: str = "application/json", budget: float | None = None
     ) -> bytes:
-        """Like :meth:`get_json`, with the parameters in the body, where no log keeps them."""
-        content = urlencode(_pairs(form)).encode()
-        headers = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
-        request = self._client.build_request("POST", self._target(path), content=content, headers=headers)
-        return (await self._call(request, budget, self._json)).body
+        """Like :meth:`get_json`, with the parameters in the body, where no log keeps them.
+
+        For searches: like every read here it is sent a second time where a kept connection ends instead of
+        answering. :meth:`post_json` is not.
+        """
+        headers = (("Accept", accept), ("Content-Type", "application/x-www-form-urlencoded"))
+        body = urlencode(_pairs(form)).encode()
+        return (await self._json("POST", path, headers, body, budget, repeatable=True)).body
 
     async def post_json(
         self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None, budget: float | None = None
     ) -> Reply:
         """Send a JSON body with further headers, and return the JSON answer."""
-        headers = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
-        request = self._client.build_request("POST", self._target(path), content=body, headers=headers)
-        return await self._call(request, budget, self._json)
+        further = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
+        return await self._json("POST", path, tuple(further.items()), body, budget)
 
     async def exchange(
         self, method: str, path: str, body: bytes = b"", *, budget: float | None = None
     ) -> Reply:
         """One call whose answer, of whatever status and media type, the caller judges. Raises NodeError."""
-        headers = {"Content-Type": "text/plain; charset=utf-8"} if body else {}
-        request = self._client.build_request(method, self._target(path), content=body, headers=headers)
-        return await self._call(request, budget, self._read)
+        headers = (("Content-Type", "text/plain; charset=utf-8"),) if body else ()
+        return await self._call(method, path, headers, body, budget, repeatable=method == "GET")
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, accept: str, headers: Mapping[str, str] | None = None, budget: float | None = None
+    ) -> AsyncIterator[Incoming]:
+        """GET an answer of whatever status and media type, and read its body piece by piece.
+
+        ``budget`` is for its head; the body may take as long as pieces of it come. Leaving early closes the
+        connection.
+
+        Raises:
+            NodeError: there is no answer; and so do reads, when its rest does not come.
+        """
+        further = (("Accept", accept), *(headers or {}).items())
+        data, end = self._request("GET", path, further, None), self._end(budget)
+        async with self._pool.stream(data, self._timeout, end, repeatable=True) as incoming:
+            yield incoming
 
     def below(self, url: str) -> str:
         """The part of an absolute or relative URL below the base, for :meth:`get_json`.
@@ -146,83 +120,75 @@ class Line:
         Raises:
             NodeFaulty: it leads elsewhere: another scheme, host or port, or out of the base path.
         """
-        base, link = urlsplit(self.base_url), urlsplit(url)
-        path = link.path
-        inside = not link.scheme and not link.netloc and not path.startswith("/")
-        if (link.scheme, link.netloc) == (base.scheme, base.netloc):
-            rest = path.removeprefix(base.path)
-            inside = path.startswith(base.path) and rest[:1] in ("", "/")
-            path = rest
-        if not inside or ".." in unquote(path).replace("\\", "/").split("/"):
-            raise NodeFaulty("its answer continues at an address outside the node")
-        return path.lstrip("/") + (f"?{link.query}" if link.query else "")
+        try:
+            link = urlsplit(urljoin(f"{self.base_url}/", url))
+            origin = Origin.of(f"{link.scheme}://{link.netloc}")
+        except (ValueError, NodeUnreachable):
+            raise NodeFaulty(_ELSEWHERE) from None
+        rest = link.path.removeprefix(self._path)
+        steps = [step.partition(";")[0] for step in unquote(rest).replace("\\", "/").split("/")]
+        below = link.path.startswith(self._path) and rest[:1] in ("", "/") and ".." not in steps
+        if origin != self._pool.origin or not below:
+            raise NodeFaulty(_ELSEWHERE)
+        return rest.lstrip("/") + (f"?{link.query}" if link.query else "")
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._pool.aclose()
 
-    def _target(self, path: str) -> str:
-        # A path that is empty or starts with "?" belongs to the base itself; httpx would add a slash.
-        return f"{self.base_url}{path}" if path[:1] in ("", "?") else path
-
-    async def _call(
+    async def _json(
         self,
-        request: httpx.Request,
+        method: str,
+        path: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes | None,
         budget: float | None,
-        read: Callable[[httpx.Response], Awaitable[Reply]],
+        *,
+        repeatable: bool = False,
     ) -> Reply:
-        total = self._timeout.total if budget is None else min(budget, self._timeout.total)
-        try:
-            async with asyncio.timeout(total):
-                response = await self._client.send(request, stream=True)
-                try:
-                    return await read(response)
-                finally:
-                    await response.aclose()
-        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
-            raise NodeLate("connected, but did not answer in time") from None
-        except httpx.PoolTimeout:
-            raise NodeLate("all connections to it are waiting for answers") from None
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise NodeUnreachable("no connection") from None
-        except httpx.NetworkError:
-            raise NodeUnreachable("the connection broke") from None
-        except (httpx.HTTPError, httpx.InvalidURL):
-            raise NodeFaulty("did not send a whole HTTP answer") from None
-
-    async def _json(self, response: httpx.Response) -> Reply:
-        status = response.status_code
+        reply = await self._call(
+            method, path, headers, body, budget, repeatable=repeatable or method == "GET"
+        )
+        status = reply.status
         if 400 <= status < 500:
             raise NodeRefused(f"refused with status {status}")
         if not 200 <= status < 300:
             raise NodeFaulty(f"answered with status {status}")
         if status == 204:
-            return Reply(status, dict(response.headers), b"")
-        media, _, parameters = response.headers.get("content-type", "").lower().partition(";")
-        if media.strip() not in JSON_TYPES or ("charset" in parameters and "utf-8" not in parameters):
-            raise NodeFaulty(f"answered with status {status}, but not in JSON")
-        reply = await self._read(response)
-        try:
-            reply.body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise NodeFaulty("answered with a body that is not UTF-8") from None
-        return reply
+            return reply
+        text = json_text(reply.body, reply.headers.get("content-type", ""), self._charset)
+        return reply if text is reply.body else Reply(status, reply.headers, text)
 
-    async def _read(self, response: httpx.Response) -> Reply:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise NodeFaulty("answered in an encoding that was not asked for")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > self._limits.body:
-                raise NodeFaulty(f"answered with more than {self._limits.body} bytes")
-        return Reply(response.status_code, dict(response.headers), bytes(body))
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes | None,
+        budget: float | None,
+        *,
+        repeatable: bool,
+    ) -> Reply:
+        data = self._request(method, path, headers, body)
+        return await self._pool.ask(data, self._timeout, self._end(budget), repeatable=repeatable)
+
+    def _request(
+        self, method: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes | None
+    ) -> bytes:
+        # A path that is empty or starts with "?" belongs to the base itself.
+        if path[:1] not in ("", "?", "/"):
+            path = f"/{path}"
+        where = target(self._path + path)
+        if where[:1] != "/":
+            where = f"/{where}"
+        return request(
+            method, self._pool.prefix + where, self._always + header_lines((*headers, *PASSED_ON.get())), body
+        )
+
+    def _end(self, budget: float | None) -> float:
+        total = self._timeout.total if budget is None else min(budget, self._timeout.total)
+        return asyncio.get_running_loop().time() + total
 
 
 def _pairs(params: Params) -> tuple[tuple[str, str], ...]:
     return tuple(params.items() if isinstance(params, Mapping) else params)
-
-
-@cache
-def _system_trust() -> ssl.SSLContext:
-    return ssl.create_default_context()  # reading the system's certificates takes milliseconds: once

@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from adapters.errors import NodeError, NodeFaulty, NodeLate, NodeRefused, NodeUnreachable
-from adapters.http import Limits, Line, Timeouts
+from adapters.http import Line
+from adapters.transport import Limits, Timeouts
 from tests.serving import Reply, http_answer, misbehave, serve
 
 SECRET = "990000198001010016"
@@ -42,6 +43,18 @@ def failure(answer: Callable[[str, bytes], Reply] | Reply, **how: float) -> Node
 def test_a_json_answer_comes_back_as_its_bytes() -> None:
     with misbehave(lambda *_: http_answer(b'{"a": 72.50}')) as url:
         assert call(url) == b'{"a": 72.50}'
+
+
+def test_an_answer_in_the_character_set_of_the_node_comes_back_in_utf8() -> None:
+    async def run(url: str) -> bytes:
+        line = Line(url, charset="gb18030")
+        try:
+            return await line.get_json("a")
+        finally:
+            await line.aclose()
+
+    with misbehave(lambda *_: http_answer('{"name":"重庆"}'.encode("gb18030"))) as url:
+        assert asyncio.run(run(url)) == '{"name":"重庆"}'.encode()
 
 
 def test_no_content_is_an_empty_body() -> None:
@@ -120,10 +133,22 @@ def test_a_client_error_is_a_refusal(status: str) -> None:
         http_answer(b'{"half', length=1000),
         http_answer(b"x" * 1001),
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b",
+        http_answer(b"[" * 400 + b"]" * 400),
         b"220 mail.example ESMTP\r\n",
         b"",
     ],
-    ids=["500", "html", "charset", "not UTF-8", "half a body", "too large", "gzip", "not HTTP", "nothing"],
+    ids=[
+        "500",
+        "html",
+        "charset",
+        "not UTF-8",
+        "half a body",
+        "too large",
+        "gzip",
+        "depth",
+        "not HTTP",
+        "nothing",
+    ],
 )
 def test_an_answer_that_cannot_be_used_is_a_fault(reply: bytes) -> None:
     assert isinstance(failure(reply), NodeFaulty)
@@ -176,7 +201,10 @@ def test_no_message_repeats_what_was_asked_or_answered(reply: Reply) -> None:
     [
         ("http://h:8080/fhir/Observation?page=2", "Observation?page=2"),
         ("http://h:8080/fhir?_getpages=x", "?_getpages=x"),
+        ("http://H:8080/fhir/Observation", "Observation"),
         ("Observation?page=2", "Observation?page=2"),
+        ("/fhir/Observation?page=2", "Observation?page=2"),
+        ("?_getpages=x", "?_getpages=x"),
     ],
 )
 def test_a_link_below_the_base_is_kept(url: str, path: str) -> None:
@@ -193,6 +221,12 @@ def test_a_link_below_the_base_is_kept(url: str, path: str) -> None:
         "http://h:8080/fhirs/x",
         "http://h:8080/fhir/../admin",
         "http://h:8080/fhir/%2e%2e/admin",
+        "http://h:8080/fhir/..;/admin",
+        "http://h:8080/fhir/%2e%2e%3bx/admin",
+        "http://h:8080/fhir\\..\\admin",
+        "http://[::1",
+        "http://h:port/fhir/x",
+        "//h\u2100/fhir/x",
         "//other/fhir/x",
         "/admin",
         "../admin",
