@@ -7,7 +7,9 @@ from the head, never from a sequence, which would leave gaps on a rollback.
 
 The database must flush what it commits: ``open`` refuses ``fsync`` or ``synchronous_commit`` switched off.
 For a standby that may take over, replicate synchronously; a lost tail of a published ledger cannot be
-repaired.
+repaired. The address may name several hosts: the one that takes writes is used, and looked for again after a
+failover (:mod:`adapters._postgres_connections`). What grows is partitioned
+(:mod:`adapters._postgres_partitions`), which is looked after at the start and once an hour.
 """
 
 from __future__ import annotations
@@ -15,45 +17,52 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
-from msgspec.structs import astuple
 
-from adapters.errors import KeyTaken, StoreError, StoreUnavailable
+from adapters import _postgres_documents, _postgres_tables
+from adapters import _postgres_results as results
+from adapters._postgres_connections import Connections
+from adapters._postgres_partitions import HELD, drop_before, keep, keep_held, made_until, month_of
+from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
-    CHUNK,
     INT64,
-    LAST_SUBTREE,
-    POSTGRES,
     SECRETS,
     TRIM,
-    VERSIONS,
-    check_hash,
     document_row,
     leaves_of,
+    micros,
     pack_frontier,
-    pending,
     row_document,
+    row_held,
+    row_pointer,
     row_tally,
     span,
     tally_row,
     trims,
     unpack_frontier,
 )
-from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
+from adapters.store import (
+    Committed,
+    Document,
+    Head,
+    Held,
+    Pointer,
+    Secret,
+    Tally,
+    added_up,
+    refuse_everything,
+    refuse_repeats,
+    storable,
+)
 from adapters.subtrees import grow
 from security.digests import HashName
 from security.ledger import Sealed
-from security.tiles import TILE_WIDTH
 from security.tree import Frontier
 
-ANSWER_SECONDS = 10.0
-CONNECT_SECONDS = 5.0
-MIGRATION_SECONDS = 3600.0
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-_MIGRATION_LOCK = 0x6C69616E72656E  # any number that other programs on this database do not lock
+KEEP_SECONDS = 3600.0
 
 # Everything hangs on the head, which moves only where it still is what the batch was made for.
 _APPEND = """
@@ -73,10 +82,14 @@ WITH head AS (
     SELECT level, idx, root
     FROM head, unnest($10::bigint[], $11::bigint[], $12::bytea[]) AS new (level, idx, root)
 ), documents AS (
-    INSERT INTO document (kind, id, key, body, at)
-    SELECT kind, new.id, key, body, at
-    FROM head, unnest($13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[])
-        AS new (kind, id, key, body, at)
+    INSERT INTO document (kind, id, key, body, at, person)
+    SELECT kind, new.id, key, body, at, person
+    FROM head, unnest($13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
+        AS new (kind, id, key, body, at, person)
+), keys AS (
+    INSERT INTO document_key (kind, key, id)
+    SELECT kind, key, new.id FROM head, unnest($13::text[], $14::text[], $15::text[]) AS new (kind, id, key)
+    WHERE key IS NOT NULL
 )
 SELECT id FROM head
 """
@@ -92,14 +105,9 @@ WITH unflushed AS (SELECT set_config('synchronous_commit', 'off', true))
 INSERT INTO checkpoint (size, root, note) SELECT $1::bigint, $2::bytea, $3::text FROM unflushed
 ON CONFLICT DO NOTHING
 """
-_TAKEN_DOCUMENT = """
-SELECT new.place FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS new (kind, id, key, place)
-JOIN document AS old ON old.kind = new.kind AND (old.id = new.id OR old.key = new.key) LIMIT 1
-"""
-_REPLACE = """
-INSERT INTO document (kind, id, key, body, at) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (kind, id) DO UPDATE SET key = excluded.key, body = excluded.body, at = excluded.at
-"""
+_COUNTED = "WITH gone AS ({} RETURNING 1) SELECT count(*) FROM gone"
+_FORGET = "DELETE FROM tally WHERE kind = $1 AND id = $2"
+_ERASE = "DELETE FROM secret USING entry WHERE secret.idx = entry.idx AND entry_id = ANY($1)"
 
 
 class _Batch:
@@ -117,67 +125,75 @@ class _Batch:
         self.leaves = leaves
         self.ids = [entry.entry_id for entry in entries]
         rows = map(document_row, documents)
-        self.columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 5
+        self.columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 6
 
 
 class PostgresStore:
     """A :class:`adapters.store.Store` in the database that ``dsn`` names
-    (``postgresql://user:password@host/db``).
+    (``postgresql://user:password@host:port,host:port/db``).
 
-    Raises StoreError for a DSN that cannot be read; no message repeats it, since it may hold a password.
+    Without ``migrate``, tables that are not of this version are refused. Raises StoreError for a DSN that
+    cannot be read; no message repeats it, since it may hold a password.
     """
 
-    def __init__(self, dsn: str, hash_name: HashName = "sha256", connections: int = 8) -> None:
+    def __init__(
+        self, dsn: str, hash_name: HashName = "sha256", connections: int = 8, *, migrate: bool = True
+    ) -> None:
         self.hash_name: HashName = hash_name
-        self._dsn = dsn
-        self._connections = connections
-        self._pool: Any = None
-        self._idle: list[Any] = []
-        self._free = asyncio.Semaphore(connections)
+        self._migrating = migrate
+        self._connections = Connections(dsn, connections)
+        self._keeping: asyncio.Task[None] | None = None
+        self._months: set[int] = set()  # of held results, whose partitions were looked for
         self._last: Frontier | None = None  # the head as this replica's last commit left it
         self._alone: Frontier | None = None  # the same, while nobody else seems to write
-        try:
-            parts = urlsplit(dsn)
-            self._where = f"{parts.hostname or 'local'}:{parts.port or 5432}{parts.path}"
-        except ValueError:
-            raise StoreError(
-                "the PostgreSQL address is not postgresql://user:password@host:port/name"
-            ) from None
 
     async def open(self) -> None:
+        self._connections.open()
         try:
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=1,
-                max_size=self._connections,
-                timeout=CONNECT_SECONDS,
-                command_timeout=ANSWER_SECONDS,
-                reset=_keep_session,
-            )
-        except ValueError:  # asyncpg quotes the part of the DSN that it cannot read
-            raise StoreError(f"PostgreSQL at {self._where}: its address cannot be read") from None
-        except _DRIVER_ERRORS as error:
-            raise self._unavailable(error) from error
-        try:
-            async with self._connection() as connection:
+            async with self._connections.connection() as connection:
                 for setting in ("fsync", "synchronous_commit"):
                     if (value := await connection.fetchval(f"SHOW {setting}")) not in ("on", "remote_apply"):
-                        raise StoreError(
-                            f"PostgreSQL at {self._where}: {setting} is {value}; a crash would lose commits"
-                        )
+                        raise self._connections.refused(f"{setting} is {value}; a crash would lose commits")
                 async with connection.transaction():
-                    await self._migrate(connection)
+                    await _postgres_tables.migrate(connection, self.hash_name, self._migrating)
+            with suppress(StoreUnavailable):  # what has no partition yet is caught by the rest
+                await self.keep_partitions()
         except BaseException:
             await self.close()
             raise
+        self._keeping = asyncio.create_task(self._keep_partitions(), name="partitions")
 
     async def close(self) -> None:
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            with suppress(*_DRIVER_ERRORS):  # a dead server ends it too
-                while self._idle:
-                    await pool.release(self._idle.pop())
-                await pool.close()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait((self._keeping,))
+            self._keeping = None
+        await self._connections.close()
+
+    async def revision(self) -> str:
+        """The revision of the tables (:mod:`adapters.migrations`), empty where there are none; also of a
+        store that is not open."""
+        async with self._reached(), self._connections.connection() as connection:
+            return (await _postgres_tables.found(connection))[0]
+
+    async def downgrade(self, to: str) -> None:
+        """Take the tables back to an earlier revision, in a store that nobody has open.
+
+        What later revisions keep is lost. Raises StoreError where there is no such way.
+        """
+        async with self._reached(), self._connections.transaction() as connection:
+            await _postgres_tables.downgrade(connection, to)
+
+    async def keep_partitions(self, now: datetime | None = None) -> None:
+        """Make the partitions that are missing, and some ahead. Raises StoreUnavailable."""
+        async with self._connections.connection() as connection:
+            size = await connection.fetchval("SELECT size FROM log_head")
+            await keep(connection, now or datetime.now(UTC), size)
+
+    async def partitioned_until(self) -> datetime:
+        """Up to when there are partitions for what is kept."""
+        async with self._connections.connection() as connection:
+            return await made_until(connection)
 
     async def ping(self) -> None:
         await self._row("SELECT size FROM log_head")
@@ -187,7 +203,7 @@ class PostgresStore:
     ) -> Committed:
         refuse_repeats(entries, documents)
         batch = _Batch(entries, documents, tallies, leaves_of(entries, self.hash_name))
-        async with self._connection() as connection:
+        async with self._connections.connection() as connection:
             try:
                 return await self._ahead(connection, batch) or await self._in_turn(connection, batch)
             except asyncpg.UniqueViolationError:
@@ -196,7 +212,7 @@ class PostgresStore:
                 )
                 if taken is not None:
                     raise KeyTaken("entry", taken) from None
-                place = await connection.fetchval(_TAKEN_DOCUMENT, *batch.columns[:3])
+                place = await connection.fetchval(_postgres_documents.TAKEN, *batch.columns[:3])
                 if place is None:
                     raise
                 document = documents[place - 1]
@@ -221,7 +237,7 @@ class PostgresStore:
             others = frontier != self._last
             committed = await self._append(connection, frontier, batch)
             if committed is None:
-                raise StoreError(f"PostgreSQL at {self._where}: the locked head moved")
+                raise self._connections.refused("the locked head moved")
             if counted := [tally_row(tally) for tally in added_up(batch.tallies)]:
                 await connection.execute(_ADD, *map(list, zip(*counted, strict=True)))
                 await connection.executemany(TRIM, trims(batch.tallies))
@@ -257,28 +273,25 @@ class PostgresStore:
         return row_document(row) if row else None
 
     async def find(self, kind: str, key: str) -> Document | None:
-        row = await self._row("SELECT * FROM document WHERE kind = $1 AND key = $2", kind, key)
-        return row_document(row) if row else None
+        row = await self._row("SELECT id FROM document_key WHERE kind = $1 AND key = $2", kind, key)
+        return await self.document(kind, row[0]) if row else None
 
     async def documents(self, kind: str, after: str = "", limit: int = 100) -> list[Document]:
         query = "SELECT * FROM document WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3"
         return [row_document(row) for row in await self._rows(query, kind, after, limit)]
 
     async def prune(self, kind: str, before: str) -> int:
-        return len(
-            await self._rows("DELETE FROM document WHERE kind = $1 AND id < $2 RETURNING 1", kind, before)
-        )
+        if not (storable(kind) and storable(before)):
+            return 0
+        async with self._connections.transaction() as connection:
+            return await _postgres_documents.prune(connection, kind, before)
 
     async def remove(self, kind: str, *ids: str) -> int:
-        query = "DELETE FROM document WHERE kind = $1 AND id = ANY($2) RETURNING 1"
-        return len(await self._rows(query, kind, list(filter(storable, ids))))
+        return await self._delete(_postgres_documents.REMOVE, kind, list(filter(storable, ids)))
 
     async def replace(self, document: Document) -> None:
-        async with self._connection() as connection:
-            try:
-                await connection.execute(_REPLACE, *document_row(document))
-            except asyncpg.UniqueViolationError:
-                raise KeyTaken(document.kind, document.key) from None
+        async with self._connections.transaction() as connection:
+            await _postgres_documents.replace(connection, document)
 
     async def tally(self, kind: str, id: str) -> Tally | None:  # noqa: A002
         row = await self._row("SELECT * FROM tally WHERE kind = $1 AND id = $2", kind, id)
@@ -289,8 +302,50 @@ class PostgresStore:
         return [row_tally(row) for row in await self._rows(query, kind, after, limit)]
 
     async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
-        query = "DELETE FROM tally WHERE kind = $1 AND id = $2 RETURNING id"
-        return await self._row(query, kind, id) is not None
+        return await self._delete(_COUNTED.format(_FORGET), kind, id) > 0
+
+    async def hold(
+        self,
+        held: Sequence[Held],
+        pointers: Sequence[Pointer] = (),
+        gone: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        months = {month_of(one.at) for one in held}
+        if new := months - self._months:  # what comes late has its partition too
+            with suppress(StoreUnavailable):
+                async with self._connections.connection() as connection:
+                    await keep_held(connection, datetime.now(UTC), new)
+            self._months |= new
+        async with self._connections.transaction() as connection:
+            await results.hold(connection, held, pointers, gone)
+
+    async def held(
+        self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
+    ) -> list[Held]:
+        fit = [list(filter(storable, names)) for names in (persons, nodes)]
+        return [row_held(row) for row in await self._rows(results.HELD, *fit, micros(since), limit)]
+
+    async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
+        rows = await self._rows(results.POINTERS, list(filter(storable, persons)))
+        return [row_pointer(row) for row in rows]
+
+    async def unhold(
+        self, *, persons: Sequence[str] = (), node: str = "", before: datetime | None = None
+    ) -> int:
+        refuse_everything(persons, node, before)
+        if not storable(node):
+            return 0
+        async with self._connections.transaction() as connection:
+            dropped = 0
+            if before is not None and not persons and not node:
+                dropped = await drop_before(connection, HELD, micros(before))
+            return dropped + await results.unhold(connection, persons, node, before)
+
+    async def repoint(self, node: str, to: str) -> int:
+        if not (storable(node) and storable(to)):
+            return 0
+        async with self._connections.transaction() as connection:
+            return await results.repoint(connection, node, to)
 
     async def head(self) -> Head:
         frontier = unpack_frontier(*await self._row("SELECT size, frontier FROM log_head"))
@@ -315,8 +370,9 @@ class PostgresStore:
         return row[0] if row else None
 
     async def secret(self, entry_id: str) -> Secret | None:
-        query = "SELECT salt, payload FROM secret JOIN entry USING (idx) WHERE entry_id = $1"
-        row = await self._row(query, entry_id)
+        if (index := await self.index_of(entry_id)) is None:
+            return None
+        row = await self._row("SELECT salt, payload FROM secret WHERE idx = $1", index)
         return Secret(*row) if row else None
 
     async def secrets(self, start: int, limit: int = 100) -> list[tuple[int, str, Secret]]:
@@ -324,13 +380,10 @@ class PostgresStore:
         return [(index, entry_id, Secret(*row)) for index, entry_id, *row in rows]
 
     async def erase(self, *entry_ids: str) -> int:
-        query = (
-            "DELETE FROM secret USING entry WHERE secret.idx = entry.idx AND entry_id = ANY($1) RETURNING 1"
-        )
-        return len(await self._rows(query, [entry_id for entry_id in entry_ids if storable(entry_id)]))
+        return await self._delete(_COUNTED.format(_ERASE), list(filter(storable, entry_ids)))
 
     async def put_note(self, size: int, root: bytes, note: str) -> None:
-        async with self._connection() as connection:
+        async with self._connections.connection() as connection:
             await connection.execute(_PUT_NOTE, size, root, note)
 
     async def note(self, size: int | None = None) -> str | None:
@@ -340,88 +393,33 @@ class PostgresStore:
             row = await self._row("SELECT note FROM checkpoint WHERE size = $1", min(size, INT64))
         return row[0] if row else None
 
-    async def _migrate(self, connection: Any) -> None:
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK
-        )  # replicas start together
-        await connection.execute(VERSIONS)
-        applied = await connection.fetchval("SELECT count(*) FROM schema_version")
-        for version, statements in pending(applied, POSTGRES):
-            for statement in statements:
-                await connection.execute(statement, timeout=MIGRATION_SECONDS)
-            await connection.execute("INSERT INTO schema_version VALUES ($1)", version)
-        await connection.execute(
-            "INSERT INTO log_head VALUES (1, 0, '', $1) ON CONFLICT DO NOTHING", self.hash_name
-        )
-        size, born_with = await connection.fetchrow("SELECT size, hash FROM log_head")
-        check_hash(born_with, self.hash_name)
-        if await connection.fetchval(LAST_SUBTREE) < size // TILE_WIDTH:
-            await self._fill(connection)
+    async def _keep_partitions(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_SECONDS)
+            with suppress(StoreUnavailable):
+                await self.keep_partitions()
 
-    async def _fill(self, connection: Any) -> None:
-        """Write the subtrees of a ledger that was begun before they were kept."""
-        frontier, query = Frontier(), "SELECT leaf FROM entry WHERE idx >= $1 AND idx < $2 ORDER BY idx"
-        while rows := await connection.fetch(query, *span(frontier.size, CHUNK)):
-            frontier, complete = grow(frontier, [row[0] for row in rows], self.hash_name)
-            await connection.executemany(
-                "INSERT INTO subtree VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", list(map(astuple, complete))
-            )
+    @asynccontextmanager
+    async def _reached(self) -> AsyncIterator[None]:
+        """For a while, the connections of a store that is not open."""
+        self._connections.open()
+        try:
+            yield
+        finally:
+            if self._keeping is None:
+                await self._connections.close()
 
     async def _rows(self, query: str, *values: object) -> list[Any]:
         if not all(storable(value) for value in values if isinstance(value, str)):
             return []
-        async with self._connection() as connection:
-            rows: list[Any] = await connection.fetch(query, *values)
-            return rows
+        return await self._connections.read(query, *values)
 
     async def _row(self, query: str, *values: object) -> Any:
         return next(iter(await self._rows(query, *values)), None)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        """A connection for a while; the driver's errors become the contract's.
-
-        Between uses it stays with the store: to give it back to the pool and to take it again costs as much
-        as a commit.
-        """
-        if self._pool is None:
-            raise StoreUnavailable(f"PostgreSQL at {self._where}: the store is not open")
-        pool = self._pool
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._free.acquire()
-            try:
-                connection = await self._take(pool)
-                try:
-                    yield connection
-                finally:
-                    await self._give_back(pool, connection)
-            finally:
-                self._free.release()
-        except _DRIVER_ERRORS as error:
-            raise self._unavailable(error) from error
-
-    async def _take(self, pool: Any) -> Any:
-        while self._idle:
-            if not (connection := self._idle.pop()).is_closed():
-                return connection
-            await pool.release(connection)  # which opens another in its place
-        async with asyncio.timeout(CONNECT_SECONDS):
-            return await pool.acquire()
-
-    async def _give_back(self, pool: Any, connection: Any) -> None:
-        if self._pool is pool and not connection.is_closed():
-            self._idle.append(connection)
-        else:
-            await pool.release(connection)
-
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        """First line only: what follows in PostgreSQL's messages may quote a row."""
-        why = (str(error.args[0]) if len(error.args) == 1 else str(error)).splitlines() or [
-            "no answer in time"
-        ]
-        return StoreUnavailable(f"PostgreSQL at {self._where}: {why[0]}")
-
-
-async def _keep_session(_connection: Any) -> None:
-    """No reset when a connection goes back: nothing here changes a session, and it costs a message."""
+    async def _delete(self, query: str, *values: object) -> int:
+        if not all(storable(value) for value in values if isinstance(value, str)):
+            return 0
+        async with self._connections.connection() as connection:
+            deleted: int = await connection.fetchval(query, *values)
+            return deleted

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from adapters.errors import StoreError, StoreUnavailable
+from adapters.schema import INT64
 from adapters.sealing import UNSEALED, is_sealed, place_of
 from security.envelope import Envelope
 from security.errors import PayloadRefused
@@ -62,6 +63,12 @@ _BODIES = (
 _TABLES = {
     "document": _Table(("", ""), *(part.format("document") for part in _BODIES)),
     "tally": _Table(("", ""), *(part.format("tally") for part in _BODIES)),
+    "held": _Table(
+        ("", -INT64, "", ""),
+        "SELECT person, at, node, id, body FROM held WHERE (person, at, node, id) > ($1, $2, $3, $4)"
+        " ORDER BY person, at, node, id LIMIT $5",
+        "UPDATE held SET body = $1 WHERE person = $2 AND at = $3 AND node = $4 AND id = $5 AND body = $6",
+    ),
     # the last: by its newest row a store tells whether a first sealing came to its end
     "secret": _Table(
         (-1,),
@@ -131,7 +138,7 @@ async def _through(rows: Rows, name: str, envelope: Envelope, progress: Progress
 
 async def _pages(rows: Rows, name: str, progress: Progress) -> AsyncIterator[list[Any]]:
     table = _TABLES[name]
-    total = (await rows.read(f"SELECT count(*) FROM {name}"))[0][0]  # noqa: S608 - one of three constants
+    total = (await rows.read(f"SELECT count(*) FROM {name}"))[0][0]  # noqa: S608 - one of these constants
     last, seen = table.before_all, 0
     progress(name, seen, total)
     while page := await rows.read(table.page, *last, PAGE):
@@ -149,13 +156,10 @@ def _change(name: str, row: Any, envelope: Envelope, first: bool) -> tuple[objec
         place, plain, where = place_of(name, entry_id), bool(salt), (index, payload)
         written = (b"",)
     else:
-        kind, id_, payload = row
-        salt, place, plain, where = (
-            b"",
-            place_of(name, kind, id_),
-            not is_sealed(payload),
-            (kind, id_, payload),
-        )
+        *names, payload = row
+        salt, plain, where = b"", not is_sealed(payload), tuple(row)
+        # of held results: person and id
+        place = place_of(name, *(names if name != "held" else (names[0], names[3])))
     if plain and not first:
         raise PayloadRefused(f"{place}: {UNSEALED}")
     sealed = envelope.seal(salt + payload, place) if plain else envelope.rewrap(payload, place)

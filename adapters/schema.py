@@ -7,81 +7,35 @@
     subtree     roots of complete subtrees of every eighth level, which follow from the leaves
     document    what the gateway keeps, by kind and id, and by kind and key
     tally       how often something was met, by kind and id; may be deleted
+    held        resources that institutions published, by person and time
+    pointer     which node holds what for whom
 
-A migration is a list of statements in which ``{…}`` stands for the dialect's type. Released migrations never
-change: a new version appends one. ``schema_version`` has a row for each migration that was applied.
+How they came to be is :mod:`adapters.migrations`. PostgreSQL keeps ``held``, ``document`` and ``secret`` in
+partitions, and beside ``document`` the keys, which are unique over all of them, in ``document_key``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.errors import StoreError
-from adapters.store import TALLIES, TALLY_GROUP, Document, Tally
+from adapters.store import TALLIES, TALLY_GROUP, Document, Held, Pointer, Tally
 from security.digests import HashName
 from security.errors import Check, LedgerRefused
 from security.ledger import Sealed
 from security.tree import HASH_SIZE, Frontier, leaf_hash
 
 INT64 = 2**63 - 1
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 CHUNK = 65_536
 """Leaves that are read at once when subtrees are made for a ledger that has none."""
 LAST_SUBTREE = "SELECT coalesce(max(idx) + 1, 0) FROM subtree WHERE level = 8"
-VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY)"
-
-# Ids compare by their bytes in both; SQLite's row id must be spelled INTEGER to cost no second index.
-SQLITE = {"int": "INTEGER", "bytes": "BLOB", "id": "TEXT"}
-POSTGRES = {"int": "BIGINT", "bytes": "BYTEA", "id": 'TEXT COLLATE "C"'}
-
-MIGRATIONS = (
-    (
-        """CREATE TABLE log_head (
-            id INTEGER PRIMARY KEY CHECK (id = 1), size {int} NOT NULL, frontier {bytes} NOT NULL,
-            hash TEXT NOT NULL
-        )""",
-        """CREATE TABLE entry (
-            idx {int} PRIMARY KEY, entry_id {id} NOT NULL UNIQUE, body {bytes} NOT NULL, leaf {bytes} NOT NULL
-        )""",
-        "CREATE TABLE checkpoint (size {int} PRIMARY KEY, root {bytes} NOT NULL, note TEXT NOT NULL)",
-        "CREATE TABLE secret (entry_id {id} PRIMARY KEY, salt {bytes} NOT NULL, payload {bytes} NOT NULL)",
-        """CREATE TABLE document (
-            kind {id} NOT NULL, id {id} NOT NULL, key {id}, body {bytes} NOT NULL, at TEXT NOT NULL,
-            PRIMARY KEY (kind, id), UNIQUE (kind, key)
-        )""",
-    ),
-    (
-        """CREATE TABLE tally (
-            kind {id} NOT NULL, id {id} NOT NULL, body {bytes} NOT NULL, first TEXT NOT NULL,
-            last TEXT NOT NULL, count {int} NOT NULL, PRIMARY KEY (kind, id)
-        )""",
-    ),
-    (
-        """CREATE TABLE subtree (
-            level {int} NOT NULL, idx {int} NOT NULL, root {bytes} NOT NULL, PRIMARY KEY (level, idx)
-        )""",
-        # by the entry's place: one index less to write at random, and pages in the order of time
-        "CREATE TABLE opening (idx {int} PRIMARY KEY, salt {bytes} NOT NULL, payload {bytes} NOT NULL)",
-        "INSERT INTO opening SELECT idx, salt, payload FROM secret JOIN entry USING (entry_id)",
-        "DROP TABLE secret",
-        "ALTER TABLE opening RENAME TO secret",
-    ),
-)
 
 SECRETS = """
 SELECT idx, entry_id, salt, payload FROM secret JOIN entry USING (idx) WHERE idx >= $1 ORDER BY idx LIMIT $2
 """
-
-
-def pending(applied: int, dialect: Mapping[str, str]) -> Iterator[tuple[int, list[str]]]:
-    """The migrations after the first ``applied``: number, statements. Raises StoreError for a newer store."""
-    if applied > len(MIGRATIONS):
-        raise StoreError(
-            f"the store has schema {applied}, this version knows {len(MIGRATIONS)}: run the newer version"
-        )
-    for version, statements in enumerate(MIGRATIONS[applied:], applied + 1):
-        yield version, [statement.format_map(dialect) for statement in statements]
 
 
 def check_hash(found: str, wanted: str) -> None:
@@ -114,15 +68,56 @@ def unpack_frontier(size: int, packed: bytes) -> Frontier:
     return Frontier(size, tuple(packed[at : at + HASH_SIZE] for at in range(0, len(packed), HASH_SIZE)))
 
 
-def document_row(document: Document) -> tuple[str, str, str | None, bytes, str]:
+def document_row(document: Document) -> tuple[str, str, str | None, bytes, str, str]:
     """A row of ``document``: an empty key is NULL, which is never equal to another."""
-    return document.kind, document.id, document.key or None, document.body, document.at.isoformat()
+    at = document.at.isoformat()
+    return document.kind, document.id, document.key or None, document.body, at, document.person
 
 
 def row_document(row: Any) -> Document:
-    """The document of a row (kind, id, key, body, at)."""
-    kind, id_, key, body, at = row
-    return Document(kind=kind, id=id_, key=key or "", body=body, at=datetime.fromisoformat(at))
+    """The document of a row (kind, id, key, body, at, person)."""
+    kind, id_, key, body, at, person = row
+    return Document(kind=kind, id=id_, key=key or "", body=body, at=datetime.fromisoformat(at), person=person)
+
+
+def micros(moment: datetime) -> int:
+    """An aware time as ``held`` and ``pointer`` have it, where it is compared: microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(since_1970: int) -> datetime:
+    return _EPOCH + since_1970 * _MICROSECOND
+
+
+def held_row(held: Held) -> tuple[str, int, str, str, bytes]:
+    """A row of ``held``."""
+    return held.person, micros(held.at), held.node, held.id, held.body
+
+
+def row_held(row: Any) -> Held:
+    """The resource of a row (person, at, node, id, body)."""
+    person, at, node, id_, body = row
+    return Held(person=person, at=_moment(at), node=node, id=id_, body=body)
+
+
+def pointer_row(pointer: Pointer) -> tuple[str, str, str, int, int, int, int]:
+    """A row of ``pointer``."""
+    times = micros(pointer.first), micros(pointer.last), micros(pointer.noted)
+    return pointer.person, pointer.node, pointer.group, *times, int(pointer.published)
+
+
+def row_pointer(row: Any) -> Pointer:
+    """The pointer of a row (person, node, grp, first, last, noted, published)."""
+    person, node, group, first, last, noted, published = row
+    return Pointer(
+        person=person,
+        node=node,
+        group=group,
+        first=_moment(first),
+        last=_moment(last),
+        noted=_moment(noted),
+        published=bool(published),
+    )
 
 
 def tally_row(tally: Tally) -> tuple[str, str, bytes, str, str, int]:

@@ -1,23 +1,25 @@
 """A store whose content is sealed before it reaches the database: payloads with their salts, and the bodies
-of documents and tallies.
+of documents, tallies and held results.
 
-Whoever reads the database, a backup or a stolen disk then sees ids, kinds, keys, times and the public ledger,
-and nothing that hospitals sent; whoever can write to it can neither move a sealed body to another row,
-because the place is part of the seal (:mod:`security.envelope`), nor lay one there that is not sealed. A salt
-is sealed with its payload: with the salt alone a guess of the payload could be confirmed against the public
-commitment.
+Whoever reads the database, a backup or a stolen disk then sees ids, kinds, keys, times, digests of pseudonyms
+and the public ledger, and nothing that hospitals sent; whoever can write to it can neither move a sealed body
+to another row, because the place is part of the seal (:mod:`security.envelope`), nor lay one there that is
+not sealed. A salt is sealed with its payload: with the salt alone a guess of the payload could be confirmed
+against the public commitment.
 
 What a version before there was sealing kept is sealed once, by :mod:`adapters.rewrapping`, before it is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from msgspec.structs import replace
 
 from adapters.errors import StoreError
-from adapters.store import Committed, Document, Head, Secret, Store, Tally
+from adapters.store import Committed, Document, Head, Held, Pointer, Secret, Store, Tally
 from security.digests import HashName
 from security.envelope import SEALED, Envelope
 from security.errors import PayloadRefused, TrustError
@@ -42,13 +44,20 @@ def is_sealed(body: bytes) -> bool:
     return body[:1] == CLOSED
 
 
+def blind(person: str) -> str:
+    """What stands in the database for a pseudonym: nothing for nobody, else a digest. It needs no key, since
+    nobody guesses the 256 bits of a pseudonym."""
+    return hashlib.sha256(person.encode(errors="surrogatepass")).hexdigest()[:32] if person else ""
+
+
 class SealedStore:
     """A :class:`adapters.store.Store` over another one, sealing with ``envelope``.
 
     ``reread`` gives an envelope with the keys of now: it is asked when a body does not open, because another
     process may have sealed it under a key that is newer than this one. Methods raise as those of the inner
     store. A single body that does not open, or is not sealed, raises StoreError; in a page it comes as
-    :data:`CLOSED`, so that the one row is refused by whoever reads it, and not all the others with it.
+    :data:`CLOSED`, so that the one row is refused by whoever reads it, and not all the others with it. Whom a
+    document is about is not told back: the database has a digest of it alone.
     """
 
     def __init__(
@@ -122,6 +131,40 @@ class SealedStore:
     async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
         return await self.inner.forget(kind, id)
 
+    async def hold(
+        self,
+        held: Sequence[Held],
+        pointers: Sequence[Pointer] = (),
+        gone: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        await self.inner.hold(
+            [self._holding(one) for one in held],
+            [replace(one, person=blind(one.person)) for one in pointers],
+            [(blind(person), node, id_) for person, node, id_ in gone],
+        )
+
+    async def held(
+        self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
+    ) -> list[Held]:
+        names = {blind(person): person for person in persons}
+        found = await self.inner.held([*names], since, nodes, limit)
+        return [
+            replace(one, person=names[one.person], body=self._in_page(one.body, _place_of_held(one)))
+            for one in found
+        ]
+
+    async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
+        names = {blind(person): person for person in persons}
+        return [replace(one, person=names[one.person]) for one in await self.inner.pointers([*names])]
+
+    async def unhold(
+        self, *, persons: Sequence[str] = (), node: str = "", before: datetime | None = None
+    ) -> int:
+        return await self.inner.unhold(persons=[*map(blind, persons)], node=node, before=before)
+
+    async def repoint(self, node: str, to: str) -> int:
+        return await self.inner.repoint(node, to)
+
     async def subtrees(self, level: int, start: int, count: int) -> list[bytes]:
         return await self.inner.subtrees(level, start, count)
 
@@ -164,10 +207,15 @@ class SealedStore:
         return Secret(opened[:SALT_SIZE], opened[SALT_SIZE:])
 
     def _covered(self, document: Document) -> Document:
-        return replace(document, body=self.envelope.seal(document.body, _place(document)))
+        sealed = self.envelope.seal(document.body, _place(document))
+        return replace(document, body=sealed, person=blind(document.person))
 
     def _shown(self, document: Document, opening: _Opening) -> Document:
-        return replace(document, body=opening(document.body, _place(document)))
+        return replace(document, body=opening(document.body, _place(document)), person="")
+
+    def _holding(self, held: Held) -> Held:
+        hidden = replace(held, person=blind(held.person))
+        return replace(hidden, body=self.envelope.seal(held.body, _place_of_held(hidden)))
 
     def _counting(self, tally: Tally) -> Tally:
         return replace(tally, body=self.envelope.seal(tally.body, _place_of_tally(tally)))
@@ -198,6 +246,11 @@ class SealedStore:
 
 def _place(document: Document) -> str:
     return place_of("document", document.kind, document.id)
+
+
+def _place_of_held(held: Held) -> str:
+    """Without the node, whose id may change (:meth:`adapters.store.Store.repoint`)."""
+    return place_of("held", held.person, held.id)
 
 
 def _place_of_tally(tally: Tally) -> str:

@@ -15,38 +15,48 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec.structs import astuple
 
+from adapters import _sqlite_results as results
+from adapters import _sqlite_tables as tables
 from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
-    CHUNK,
     INT64,
-    LAST_SUBTREE,
     SECRETS,
-    SQLITE,
     TRIM,
-    VERSIONS,
-    check_hash,
     document_row,
     leaves_of,
+    micros,
     pack_frontier,
-    pending,
     row_document,
+    row_held,
+    row_pointer,
     row_tally,
     span,
     tally_row,
     trims,
     unpack_frontier,
 )
-from adapters.store import Committed, Document, Head, Secret, Tally, added_up, refuse_repeats, storable
+from adapters.store import (
+    Committed,
+    Document,
+    Head,
+    Held,
+    Pointer,
+    Secret,
+    Tally,
+    added_up,
+    refuse_everything,
+    refuse_repeats,
+    storable,
+)
 from adapters.subtrees import grow
 from security.digests import HashName
 from security.ledger import Sealed
-from security.tiles import TILE_WIDTH
-from security.tree import Frontier
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
@@ -55,11 +65,15 @@ CHECKPOINT_PAGES = 8192
 
 
 class SqliteStore:
-    """A :class:`adapters.store.Store` in the file ``path``, which is made, readable by its owner alone."""
+    """A :class:`adapters.store.Store` in the file ``path``, which is made, readable by its owner alone.
 
-    def __init__(self, path: Path, hash_name: HashName = "sha256") -> None:
+    Without ``migrate``, tables that are not of this version are refused.
+    """
+
+    def __init__(self, path: Path, hash_name: HashName = "sha256", *, migrate: bool = True) -> None:
         self.path = path
         self.hash_name: HashName = hash_name
+        self._migrating = migrate
         self._thread: ThreadPoolExecutor | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -68,7 +82,7 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         try:
             await self._in_thread(self._connect)
-            await self._write(self._migrate)
+            await self._write(lambda opened: tables.migrate(opened, self.hash_name, self._migrating))
             with self._errors():
                 self._reader = sqlite3.connect(self.path, isolation_level=None)
                 self._reader.execute("PRAGMA query_only = ON")
@@ -84,6 +98,18 @@ class SqliteStore:
             await self._in_thread(self._disconnect)
             self._thread.shutdown()
             self._thread = None
+
+    async def revision(self) -> str:
+        """The revision of the tables (:mod:`adapters.migrations`), empty where there are none; also of
+        a store that is not open."""
+        return await self._beside(lambda connection: tables.found(connection)[0])
+
+    async def downgrade(self, to: str) -> None:
+        """Take the tables back to an earlier revision, in a store that nobody has open.
+
+        What later revisions keep is lost. Raises StoreError where there is no such way.
+        """
+        await self._beside(lambda connection: tables.downgrade(connection, to))
 
     async def ping(self) -> None:
         self._row("SELECT size FROM log_head")
@@ -115,8 +141,8 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> None:
             try:
                 connection.execute(
-                    "INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id)"
-                    " DO UPDATE SET key = excluded.key, body = excluded.body, at = excluded.at",
+                    "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET"
+                    " key = excluded.key, body = excluded.body, at = excluded.at, person = excluded.person",
                     document_row(document),
                 )
             except sqlite3.IntegrityError:
@@ -134,6 +160,39 @@ class SqliteStore:
 
     async def forget(self, kind: str, id: str) -> bool:  # noqa: A002
         return await self._delete("DELETE FROM tally WHERE kind = ? AND id = ?", (kind, id)) > 0
+
+    async def hold(
+        self,
+        held: Sequence[Held],
+        pointers: Sequence[Pointer] = (),
+        gone: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        await self._write(lambda connection: results.hold(connection, held, pointers, gone))
+        if gone:
+            await self._truncate()
+
+    async def held(
+        self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
+    ) -> list[Held]:
+        among, values = results.named(person=persons, node=nodes)
+        query = f"SELECT * FROM held WHERE {among} AND at >= ? ORDER BY at DESC, node, id LIMIT ?"  # noqa: S608
+        return [row_held(row) for row in self._rows(query, *values, micros(since), limit)]
+
+    async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
+        among, values = results.named(person=persons)
+        query = f"SELECT * FROM pointer WHERE {among} ORDER BY node, grp, person"  # noqa: S608
+        return [row_pointer(row) for row in self._rows(query, *values)]
+
+    async def unhold(
+        self, *, persons: Sequence[str] = (), node: str = "", before: datetime | None = None
+    ) -> int:
+        refuse_everything(persons, node, before)
+        erased = await self._write(lambda connection: results.unhold(connection, persons, node, before))
+        await self._truncate()
+        return erased
+
+    async def repoint(self, node: str, to: str) -> int:
+        return await self._write(lambda connection: results.repoint(connection, node, to))
 
     async def head(self) -> Head:
         frontier = unpack_frontier(*self._row("SELECT size, frontier FROM log_head"))
@@ -177,11 +236,15 @@ class SqliteStore:
         if not fit:
             return 0
         erased = await self._write(lambda connection: connection.executemany(query, fit).rowcount)
-        if erased:  # until it is truncated, the write-ahead log keeps the page as it was
-            await self._in_thread(
-                lambda: self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            )
+        if erased:
+            await self._truncate()
         return erased
+
+    async def _truncate(self) -> None:
+        """Until it is truncated, the write-ahead log keeps the pages of what was erased as they were."""
+        await self._in_thread(
+            lambda: self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        )
 
     async def put_note(self, size: int, root: bytes, note: str) -> None:
         await self._in_thread(lambda: self._note(size, root, note))
@@ -248,31 +311,6 @@ class SqliteStore:
         finally:
             connection.execute("PRAGMA synchronous = FULL")
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        connection.execute(VERSIONS)
-        applied = connection.execute("SELECT count(*) FROM schema_version").fetchone()[0]
-        for version, statements in pending(applied, SQLITE):
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute("INSERT INTO schema_version VALUES (?)", (version,))
-        connection.execute(
-            "INSERT INTO log_head VALUES (1, 0, x'', ?) ON CONFLICT DO NOTHING", (self.hash_name,)
-        )
-        size, born_with = connection.execute("SELECT size, hash FROM log_head").fetchone()
-        check_hash(born_with, self.hash_name)
-        (known,) = connection.execute(LAST_SUBTREE).fetchone()
-        if known < size // TILE_WIDTH:
-            self._fill(connection)
-
-    def _fill(self, connection: sqlite3.Connection) -> None:
-        """Write the subtrees of a ledger that was begun before they were kept."""
-        frontier, query = Frontier(), "SELECT leaf FROM entry WHERE idx >= ? AND idx < ? ORDER BY idx"
-        while rows := connection.execute(query, span(frontier.size, CHUNK)).fetchall():
-            frontier, complete = grow(frontier, [leaf for (leaf,) in rows], self.hash_name)
-            connection.executemany(
-                "INSERT INTO subtree VALUES (?, ?, ?) ON CONFLICT DO NOTHING", map(astuple, complete)
-            )
-
     def _append(
         self,
         connection: sqlite3.Connection,
@@ -294,7 +332,7 @@ class SqliteStore:
             )
             connection.executemany("INSERT INTO subtree VALUES (?, ?, ?)", map(astuple, complete))
             connection.executemany(
-                "INSERT INTO document VALUES (?, ?, ?, ?, ?)", list(map(document_row, documents))
+                "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?)", list(map(document_row, documents))
             )
         except sqlite3.IntegrityError:
             connection.execute("ROLLBACK")  # what is found now was there before
@@ -316,6 +354,20 @@ class SqliteStore:
             raise self._unavailable("it is not open")
         with self._errors():
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _beside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """A transaction in the file, whether or not the store is open."""
+
+        def alone() -> T:
+            other = SqliteStore(self.path)
+            other._connect()
+            try:
+                return other._transaction(work)
+            finally:
+                other._disconnect()
+
+        with self._errors():
+            return await asyncio.to_thread(alone)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._in_thread(lambda: self._transaction(work))

@@ -7,8 +7,9 @@ here.
 
 **Trust.** Nothing in a store is believed because it stands there. Who can write to the database can delete
 and hide, but not rewrite what was published unseen: the root of every published checkpoint is signed, and
-whoever kept one notices. ``secret``, ``document`` and ``tally`` hold what hospitals sent and deserve the
-database's protection (disk encryption, least privilege); the other tables hold no person's data.
+whoever kept one notices. ``secret``, ``document``, ``tally`` and ``held`` hold what hospitals sent, and
+``pointer`` says where a person was examined; they deserve the database's protection (disk encryption, least
+privilege). The other tables hold no person's data.
 
 **Errors.** Every method but ``close`` raises :class:`StoreUnavailable` when the database cannot be reached or
 does not answer in time, and leaks no exception of a driver.
@@ -33,9 +34,11 @@ class Document(Struct, frozen=True, kw_only=True):
     """Something that the gateway keeps: ``id`` is unique within ``kind``, and so is ``key`` unless it is
     empty.
 
-    ``body`` is opaque bytes; ``at`` is aware and comes back equal, with its offset. Making one raises
-    StoreError for text that a database cannot hold (NUL, lone surrogates), without an id, or with a naive
-    time.
+    ``body`` is opaque bytes; ``at`` is aware and comes back equal, with its offset. ``person`` is the
+    pseudonym of whom it is about, by which a distributed database shards; empty where it is about nobody. A
+    database that shards holds ids unique for each person only, so those of growing kinds are random.
+    Making one raises StoreError for text that a database cannot hold (NUL, lone surrogates), without an id,
+    or with a naive time.
     """
 
     kind: str
@@ -43,12 +46,15 @@ class Document(Struct, frozen=True, kw_only=True):
     key: str = ""
     body: bytes
     at: datetime
+    person: str = ""
 
     def __post_init__(self) -> None:
-        if not (self.kind and self.id and storable(self.kind) and storable(self.id) and storable(self.key)):
+        if not (self.kind and self.id and storable(self.kind + self.id + self.key)):
             raise StoreError(
                 "a document needs a kind and an id; they and its key hold no NUL or lone surrogate"
             )
+        if not storable(self.person):
+            raise StoreError("the person of a document holds no NUL or lone surrogate")
         if self.at.tzinfo is None:
             raise StoreError(f"the time of a {self.kind} has no time zone")
 
@@ -76,6 +82,43 @@ class Tally(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         Document(kind=self.kind, id=self.id, body=self.body, at=self.first)
         Document(kind=self.kind, id=self.id, body=self.body, at=self.last)
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """A resource that an institution published to this gateway: the results index.
+
+    ``person`` is the pseudonym of whom it is about, ``node`` through which node it came, ``id`` its place
+    there (``<Type>/<id>``), ``at`` (aware) when it was performed, else reported. One stands for each person,
+    node and id. Making one raises StoreError as a document does.
+    """
+
+    person: str
+    at: datetime
+    node: str
+    id: str
+    body: bytes
+
+    def __post_init__(self) -> None:
+        _refuse_unfit("a held resource", (self.person, self.node, self.id), (self.at,))
+
+
+class Pointer(Struct, frozen=True, kw_only=True):
+    """That a node holds something of a group (``lab``, ``imaging:CT`` …) for a person, performed from
+    ``first`` to ``last``; ``noted`` when this was last learned, and whether the node itself ``published`` it
+    or it was only seen in an answer. One stands for each person, node and group. Times are aware. Making one
+    raises StoreError as a document does.
+    """
+
+    person: str
+    node: str
+    group: str
+    first: datetime
+    last: datetime
+    noted: datetime
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        _refuse_unfit("a pointer", (self.person, self.node, self.group), (self.first, self.last, self.noted))
 
 
 class Head(Struct, frozen=True):
@@ -186,6 +229,46 @@ class Store(Protocol):
         """Delete a tally, and say whether there was one. Durable as ``commit``."""
         ...
 
+    async def hold(
+        self,
+        held: Sequence[Held],
+        pointers: Sequence[Pointer] = (),
+        gone: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        """Delete what is ``gone`` (person, node, id), then keep resources and pointers in place of those that
+        stand for the same. A pointer that is there already is widened: the earlier first, the later last, the
+        newer noted, and published once either is. Durable as ``commit``, in one transaction, and harmless to
+        repeat.
+        """
+        ...
+
+    async def held(
+        self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
+    ) -> list[Held]:
+        """At most ``limit`` resources of these pseudonyms and nodes from ``since`` on, the newest first."""
+        ...
+
+    async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
+        """What is known to be held for these pseudonyms, and where; ordered by node and group."""
+        ...
+
+    async def unhold(
+        self, *, persons: Sequence[str] = (), node: str = "", before: datetime | None = None
+    ) -> int:
+        """Delete the resources and pointers that all the given conditions hold for (at least one is given;
+        ``before``: whose time, a pointer's ``last``, lies earlier), and say how many there were. Durable as
+        ``commit``. Raises StoreError where no condition is given.
+        """
+        ...
+
+    async def repoint(self, node: str, to: str) -> int:
+        """A node has another id from now on: its resources and pointers go with it. Where the other id has
+        the same resource already, that one stays; a pointer is widened. Durable as ``commit``.
+
+        Says how many there were.
+        """
+        ...
+
     async def head(self) -> Head:
         """The committed state of the ledger; it never shrinks."""
         ...
@@ -237,6 +320,8 @@ class Store(Protocol):
 
 def storable(text: str) -> bool:
     """Whether both databases can hold the text: PostgreSQL knows no NUL, UTF-8 no lone surrogates."""
+    if text.isascii():
+        return "\0" not in text
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -252,6 +337,36 @@ def added_up(tallies: Sequence[Tally]) -> list[Tally]:
             replace(tally, first=held.first, count=held.count + tally.count) if held else tally
         )
     return [found[name] for name in sorted(found)]
+
+
+def widened(pointers: Sequence[Pointer]) -> list[Pointer]:
+    """The pointers of one call with each (person, node, group) once, in the order of these."""
+    found: dict[tuple[str, str, str], Pointer] = {}
+    for new in pointers:
+        name = (new.person, new.node, new.group)
+        if (old := found.get(name)) is not None:
+            new = replace(
+                new,
+                first=min(old.first, new.first),
+                last=max(old.last, new.last),
+                noted=max(old.noted, new.noted),
+                published=old.published or new.published,
+            )
+        found[name] = new
+    return [found[name] for name in sorted(found)]
+
+
+def refuse_everything(persons: Sequence[str], node: str, before: datetime | None) -> None:
+    """Raise StoreError for a deletion without any condition."""
+    if not persons and not node and before is None:
+        raise StoreError("say of which persons, of which node or before when results are to be deleted")
+
+
+def _refuse_unfit(what: str, names: Sequence[str], times: Sequence[datetime]) -> None:
+    if not (all(names) and storable("".join(names))):
+        raise StoreError(f"{what} needs all its names, without NUL or lone surrogate")
+    if any(time.tzinfo is None for time in times):
+        raise StoreError(f"the time of {what} has no time zone")
 
 
 def refuse_repeats(entries: Sequence[Sealed], documents: Sequence[Document]) -> None:

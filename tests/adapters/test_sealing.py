@@ -12,9 +12,9 @@ import pytest
 from adapters.errors import StoreError
 from adapters.postgres import PostgresStore
 from adapters.rewrapping import PAGE, Rows, postgres_rows, rewrap, sealed_under, sqlite_rows
-from adapters.sealing import CLOSED, SealedStore, is_sealed
+from adapters.sealing import CLOSED, SealedStore, blind, is_sealed
 from adapters.sqlite import SqliteStore
-from adapters.store import Document, Store, Tally
+from adapters.store import Document, Held, Store, Tally
 from security.envelope import CipherName, Envelope
 from security.ledger import Sealed, seal
 
@@ -47,11 +47,21 @@ def tally(name: str = "t1", body: bytes = TOLD) -> Tally:
     return Tally(kind="unknown", id=name, body=body, first=NOW, last=NOW)
 
 
+def whose(store: Store) -> str:
+    """Whose results stand in a store, as it is called there."""
+    return "p1" if isinstance(store, SealedStore) else blind("p1")
+
+
+def held(name: str, person: str) -> Held:
+    return Held(person=person, at=NOW, node="cq-his", id=name, body=TOLD)
+
+
 async def fill(store: Store, count: int = 1) -> list[Sealed]:
-    """That many entries, documents and tallies."""
+    """That many entries, documents, tallies and held results."""
     entries = [entry(TOLD + b" %d" % number) for number in range(count)]
     documents = [document(f"d{number:04}") for number in range(count)]
     await store.commit(entries, documents, [tally(f"t{number:04}") for number in range(count)])
+    await store.hold([held(f"Observation/{number}", whose(store)) for number in range(count)])
     return entries
 
 
@@ -59,7 +69,9 @@ async def all_in(store: Store) -> list[bytes]:
     """Everything in a store that may be sealed."""
     secrets = [part for _, _, one in await store.secrets(0, 5000) for part in (one.salt, one.payload)]
     documents = [one.body for one in await store.documents("check", "", 5000)]
-    return [*secrets, *documents, *(one.body for one in await store.tallies("unknown", "", 5000))]
+    tallies = [one.body for one in await store.tallies("unknown", "", 5000)]
+    results = [one.body for one in await store.held([whose(store)], NOW, ["cq-his"], 5000)]
+    return [*secrets, *documents, *tallies, *results]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -146,7 +158,7 @@ async def test_a_payload_with_its_salt_beside_it_is_refused(store_raw: Store) ->
 
 async def test_in_a_page_what_was_laid_there_unsealed_tells_nothing(store_raw: Store) -> None:
     await fill(store_raw)
-    assert await all_in(SealedStore(store_raw, former())) == [CLOSED, b"", CLOSED, CLOSED]
+    assert await all_in(SealedStore(store_raw, former())) == [CLOSED, b"", CLOSED, CLOSED, CLOSED]
 
 
 async def test_a_store_that_was_never_sealed_is_not_opened(store_raw: Store) -> None:
@@ -203,15 +215,16 @@ async def test_after_the_key_was_turned_the_former_one_opens_nothing(
 ) -> None:
     entries = await fill(SealedStore(store_raw, former()), PAGE + 3)
     async with rows as opened:
-        assert await rewrap(opened, current()) == 3 * (PAGE + 3)
+        assert await rewrap(opened, current()) == 4 * (PAGE + 3)
         assert await sealed_under(opened, FORMER) == 0
-        assert await sealed_under(opened, CURRENT) == 3 * (PAGE + 3)
+        assert await sealed_under(opened, CURRENT) == 4 * (PAGE + 3)
     turned = SealedStore(store_raw, Envelope({CURRENT: KEYS[CURRENT]}, CURRENT))
     assert [secret.payload for _, _, secret in await turned.secrets(0, 5000)] == [
         one.payload for one in entries
     ]
     assert {one.body for one in await turned.documents("check", "", 5000)} == {TOLD}
     assert {one.body for one in await turned.tallies("unknown", "", 5000)} == {TOLD}
+    assert {one.body for one in await turned.held(["p1"], NOW, ["cq-his"], 5000)} == {TOLD}
 
 
 async def test_turning_the_key_seals_nothing_that_somebody_laid_there(
@@ -228,10 +241,10 @@ async def test_a_first_sealing_seals_what_was_never_sealed(
 ) -> None:
     (kept,) = await fill(store_raw)
     async with rows as opened:
-        assert await rewrap(opened, current(), first=True) == 3
+        assert await rewrap(opened, current(), first=True) == 4
     salt, *sealed = await all_in(store_raw)
     assert (salt, all(map(is_sealed, sealed))) == (b"", True)
-    assert await all_in(SealedStore(store_raw, current())) == [kept.salt, kept.payload, TOLD, TOLD]
+    assert await all_in(SealedStore(store_raw, current())) == [kept.salt, kept.payload, TOLD, TOLD, TOLD]
 
 
 async def test_a_first_sealing_that_was_stopped_leaves_a_store_that_is_not_opened(
@@ -264,7 +277,7 @@ async def test_a_turn_that_was_stopped_goes_on(
         with pytest.raises(KeyboardInterrupt):
             await rewrap(opened, current(), stop)
         assert await sealed_under(opened, CURRENT) == PAGE
-        assert await rewrap(opened, current()) == 5 * PAGE
+        assert await rewrap(opened, current()) == 7 * PAGE
         assert await rewrap(opened, current()) == 0
 
 
@@ -273,7 +286,7 @@ async def test_a_turn_tells_how_far_it_is(store_raw: Store, rows: AbstractAsyncC
     told: list[tuple[str, int, int]] = []
     async with rows as opened:
         await rewrap(opened, current(), lambda *step: told.append(step))
-    steps = [(table, done, 2) for table in ("document", "tally", "secret") for done in (0, 2)]
+    steps = [(table, done, 2) for table in ("document", "tally", "held", "secret") for done in (0, 2)]
     assert told == steps * 2  # the second time through finds nothing to do
 
 

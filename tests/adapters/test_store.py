@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
-from adapters.schema import MIGRATIONS, SQLITE, pack_frontier, pending, unpack_frontier
+from adapters.schema import pack_frontier, unpack_frontier
 from adapters.store import TALLIES, Document, Secret, Store, Tally
 from security.errors import LedgerRefused
 from security.ledger import Sealed
@@ -317,11 +317,6 @@ def test_a_document_that_a_database_cannot_hold_is_not_made(fields: dict[str, ob
     good: dict[str, object] = {"kind": "check", "id": "D-1", "body": b"", "at": AT}
     with pytest.raises(StoreError):
         Document(**(good | fields))  # type: ignore[arg-type]
-
-
-def test_a_store_of_a_newer_version_is_refused() -> None:
-    with pytest.raises(StoreError, match="run the newer version"):
-        list(pending(len(MIGRATIONS) + 1, SQLITE))
 
 
 @given(st.integers(0, 200))

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.postgres import PostgresStore
-from adapters.schema import MIGRATIONS, POSTGRES, SQLITE, VERSIONS, pack_frontier
 from adapters.sequencer import Sequencer
-from adapters.sqlite import SqliteStore
 from adapters.store import Store
 from adapters.subtrees import Subtree, grow, proof, root_at
 from security.digests import HashName
@@ -131,63 +125,3 @@ async def test_a_sequencer_proves_beyond_the_first_tile(
     with pytest.raises(LedgerRefused, match="the ledger has 600 entries, not 601"):
         await sequencer.inclusion(0, 601)
     await sequencer.close()
-
-
-OLD = MIGRATIONS[:2]
-
-
-def old_rows(entries: Sequence[Sealed]) -> tuple[bytes, list[tuple[object, ...]], list[tuple[object, ...]]]:
-    """Head, entries and secrets as version 0.2 kept them."""
-    frontier = Frontier().extend([entry.leaf for entry in entries], "sha256")
-    return (
-        pack_frontier(frontier),
-        [(index, one.entry_id, one.body, one.leaf) for index, one in enumerate(entries)],
-        [(one.entry_id, one.salt, one.payload) for one in entries],
-    )
-
-
-async def check_taken_over(store: Store, entries: Sequence[Sealed], erased: Sealed) -> None:
-    await store.open()
-    leaves = [entry.leaf for entry in entries]
-    assert await store.subtrees(8, 0, 256) == [one.root for one in rows_of(leaves)]
-    kept = [(index, entry.entry_id) for index, entry in enumerate(entries) if entry is not erased]
-    assert [(index, entry_id) for index, entry_id, _ in await store.secrets(0, 1000)] == kept
-    secret = await store.secret(entries[3].entry_id)
-    assert secret
-    assert (secret.salt, secret.payload) == (entries[3].salt, entries[3].payload)
-    assert await store.secret(erased.entry_id) is None
-    assert (await store.commit([], [])).root == Tree(leaves, "sha256").root()
-    await store.close()
-
-
-async def test_a_sqlite_ledger_of_version_0_2_is_taken_over(tmp_path: Path, store_seal: Seal) -> None:
-    entries = store_seal(600)
-    frontier, rows, secrets = old_rows(entries)
-    connection = sqlite3.connect(tmp_path / "store.db")
-    connection.execute(VERSIONS)
-    for version, statements in enumerate(OLD, 1):
-        for statement in statements:
-            connection.execute(statement.format_map(SQLITE))
-        connection.execute("INSERT INTO schema_version VALUES (?)", (version,))
-    connection.execute("INSERT INTO log_head VALUES (1, 600, ?, 'sha256')", (frontier,))
-    connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)", rows)
-    connection.executemany("INSERT INTO secret VALUES (?, ?, ?)", secrets[1:])
-    connection.commit()
-    connection.close()
-    await check_taken_over(SqliteStore(tmp_path / "store.db"), entries, entries[0])
-
-
-async def test_a_postgresql_ledger_of_version_0_2_is_taken_over(store_schema: str, store_seal: Seal) -> None:
-    entries = store_seal(600)
-    frontier, rows, secrets = old_rows(entries)
-    connection = cast("Any", await asyncpg.connect(store_schema))
-    await connection.execute(VERSIONS)
-    for version, statements in enumerate(OLD, 1):
-        for statement in statements:
-            await connection.execute(statement.format_map(POSTGRES))
-        await connection.execute("INSERT INTO schema_version VALUES ($1)", version)
-    await connection.execute("INSERT INTO log_head VALUES (1, 600, $1, 'sha256')", frontier)
-    await connection.executemany("INSERT INTO entry VALUES ($1, $2, $3, $4)", rows)
-    await connection.executemany("INSERT INTO secret VALUES ($1, $2, $3)", secrets[1:])
-    await connection.close()
-    await check_taken_over(PostgresStore(store_schema), entries, entries[0])
