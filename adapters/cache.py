@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Protocol
 
 
@@ -34,14 +35,22 @@ class Cache(Protocol):
         ...
 
 
+ITEM_BYTES = 320
+"""What the interpreter needs for an item, besides its key and its value."""
+
+
 class LocalCache:
-    """A cache in this process; when keys and values exceed ``max_bytes``, the least recently used go."""
+    """A cache in this process; when its items exceed ``max_bytes``, the least recently used go.
+
+    What has ended goes with the next ``set``, so that many short-lived items do not add up.
+    """
 
     def __init__(self, max_bytes: int = 64 << 20, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
         self._bytes = 0
         self._items: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._ends: list[tuple[float, str]] = []  # a heap; those of items that were set again or dropped stay
 
     async def get(self, key: str) -> bytes | None:
         item = self._items.get(key)
@@ -56,8 +65,14 @@ class LocalCache:
 
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
         self._drop(key)
-        self._items[key] = (self._clock() + ttl_seconds, value)
-        self._bytes += len(key) + len(value)
+        now = self._clock()
+        self._items[key] = (now + ttl_seconds, value)
+        self._bytes += len(key) + len(value) + ITEM_BYTES
+        heappush(self._ends, (now + ttl_seconds, key))
+        while self._ends and self._ends[0][0] <= now:
+            ends, ended = heappop(self._ends)
+            if self._items.get(ended, (None,))[0] == ends:
+                self._drop(ended)
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._items)))
 
@@ -66,8 +81,9 @@ class LocalCache:
 
     async def close(self) -> None:
         self._items.clear()
+        self._ends.clear()
         self._bytes = 0
 
     def _drop(self, key: str) -> None:
         if item := self._items.pop(key, None):
-            self._bytes -= len(key) + len(item[1])
+            self._bytes -= len(key) + len(item[1]) + ITEM_BYTES

@@ -9,16 +9,18 @@ Redis is away, every process counts for itself.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import TooManyRequests
 
 if TYPE_CHECKING:
     from limits.aio.strategies import SlidingWindowCounterRateLimiter
-    from redis.asyncio import ConnectionPool
 
 _MINUTE, _SHARES = 60.0, 20
 _REST_S = 5.0
@@ -28,9 +30,10 @@ class Allowance:
     """Counts the requests of all clients.
 
     Args:
-        redis: address of the Redis that replicas share; empty to count in this process.
+        redis: address of the Redis or Redis Cluster that replicas share; empty to count in this process.
+        owner: the owner id of the gateway, whose replicas count together.
         failed: is told of each failure of Redis.
-        timeout_seconds: how long Redis may take.
+        timeout_seconds: how long each exchange with Redis may take.
     """
 
     def __init__(
@@ -38,19 +41,23 @@ class Allowance:
         redis: str = "",
         failed: Callable[[str, Exception], None] = lambda _operation, _error: None,
         *,
+        owner: str = "",
         timeout_seconds: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
+        self._owner = owner
         self._failed = failed
         self._timeout = timeout_seconds
         self._clock = clock
-        self._pool: ConnectionPool | None = None
+        self._open = AsyncExitStack()
         self._limiter: SlidingWindowCounterRateLimiter | None = None
+        self._connection: Any = None
         self._rests_until = 0.0
         self._full: dict[str, float] = {}  # when a client has its whole minute again
         self._taken: dict[str, int] = {}  # of the shared count, not used yet
         self._refused: dict[str, float] = {}  # until when the shared count need not be asked again
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def spend(self, client: str, per_minute: int) -> None:
         """Count one request.
@@ -59,7 +66,9 @@ class Allowance:
             TooManyRequests: there is no room; it says after how many seconds there is.
         """
         if not self.spent(client, per_minute):
-            await self._spend_shared(client, per_minute)
+            async with self._turns[client]:  # whoever waited finds what the one before took
+                if not self.spent(client, per_minute):
+                    await self._spend_shared(client, per_minute)
 
     def spent(self, client: str, per_minute: int) -> bool:
         """Count one request without waiting for anybody; False where that takes :meth:`spend`.
@@ -79,12 +88,12 @@ class Allowance:
         """Import what the shared count needs, so that no request waits for it (100 ms)."""
         if self._redis:
             import limits.aio.strategies  # noqa: F401
-            import redis.asyncio  # noqa: F401
+
+            import adapters.redis_cache  # noqa: F401
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._pool is not None:
-            await self._pool.disconnect()
+        await self._open.aclose()
 
     def _spend_here(self, client: str, per_minute: int) -> None:
         now = self._clock()
@@ -95,19 +104,21 @@ class Allowance:
 
     async def _spend_shared(self, client: str, per_minute: int) -> None:
         from limits import RateLimitItemPerMinute
-        from redis.exceptions import RedisError
 
         if (left := self._refused.get(client, 0.0) - self._clock()) > 0:
             raise _refusal(client, per_minute, left)
         item, many = RateLimitItemPerMinute(per_minute), max(1, per_minute // _SHARES)
         try:
-            limiter = self._connected()
+            limiter = await self._connected()
             for cost in (many, 1):
-                if await limiter.hit(item, client, cost=cost):
+                async with asyncio.timeout(self._timeout):
+                    granted = await limiter.hit(item, client, cost=cost)
+                if granted:
                     self._taken[client] = self._taken.get(client, 0) + cost - 1
                     return
-            window = await limiter.get_window_stats(item, client)
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(self._timeout):
+                window = await limiter.get_window_stats(item, client)
+        except Exception as error:  # the cluster client lets more through than RedisError and OSError
             self._rests_until = self._clock() + _REST_S
             self._failed("limit", error)
             self._spend_here(client, per_minute)
@@ -116,25 +127,28 @@ class Allowance:
         self._refused[client] = self._clock() + min(1.0, seconds)
         raise _refusal(client, per_minute, seconds)
 
-    def _connected(self) -> SlidingWindowCounterRateLimiter:
+    async def _connected(self) -> SlidingWindowCounterRateLimiter:
         if self._limiter is None:
-            from limits.aio.storage import RedisStorage
+            from limits.aio.storage import RedisClusterStorage, RedisStorage
             from limits.aio.strategies import SlidingWindowCounterRateLimiter
-            from redis.asyncio import ConnectionPool
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
 
-            self._pool = ConnectionPool.from_url(
-                self._redis,
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                retry=Retry(NoBackoff(), 0),
-            )
-            options: Any = {"connection_pool": self._pool}
-            storage = RedisStorage(
-                f"async+{self._redis}", implementation="redispy", key_prefix="lianren", **options
-            )
+            from adapters.redis_cache import CLUSTER, cluster_of, disconnect, pool_of
+
+            storage: RedisStorage
+            options: dict[str, Any] = {"implementation": "redispy", "key_prefix": f"{self._owner}|limit"}
+            if CLUSTER in self._redis:
+                options |= cluster_of(self._redis, self._timeout)
+                storage = RedisClusterStorage("async+redis+cluster://", **options)
+            else:
+                options["connection_pool"] = pool = pool_of(self._redis, self._timeout)
+                self._open.push_async_callback(pool.disconnect)
+                storage = RedisStorage("async+redis://", **options)
+            bridge: Any = storage.bridge
+            self._connection = bridge.get_connection()
+            self._open.push_async_callback(disconnect, self._connection)
             self._limiter = SlidingWindowCounterRateLimiter(storage)
+        async with asyncio.timeout(2 * self._timeout):
+            await self._connection.initialize()  # a cluster is not asked while others still learn of it
         return self._limiter
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.cache import Cache, LocalCache
+from adapters.cache import ITEM_BYTES, Cache, LocalCache
 from adapters.errors import StoreError
 from adapters.redis_cache import RedisCache
 from gateway.demo.peers import free_port
@@ -68,7 +69,7 @@ async def test_what_was_never_set_is_a_miss(store_cache: Cache) -> None:
 
 
 async def test_the_least_recently_used_value_makes_room() -> None:
-    cache = LocalCache(max_bytes=30)
+    cache = LocalCache(max_bytes=3 * (10 + ITEM_BYTES))
     for key in "abc":
         await cache.set(key, bytes(9), 60)
     await cache.get("a")
@@ -77,7 +78,7 @@ async def test_the_least_recently_used_value_makes_room() -> None:
 
 
 async def test_a_value_larger_than_the_cache_is_not_kept() -> None:
-    cache = LocalCache(max_bytes=30)
+    cache = LocalCache(max_bytes=ITEM_BYTES + 30)
     await cache.set("large", bytes(30), 60)
     assert await cache.get("large") is None
 
@@ -92,10 +93,24 @@ async def test_time_is_taken_from_the_clock_that_was_given() -> None:
     assert await cache.get("key") is None
 
 
+async def test_values_that_ended_make_room_without_being_asked_for() -> None:
+    clock = Clock()
+    cache = LocalCache(clock=clock)
+    await cache.set("long", bytes(10), 1000)
+    tracemalloc.start()
+    for number in range(20_000):
+        clock.now += 0.01
+        await cache.set(f"short-{number}", b"", 1)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100 * 1000
+    assert await cache.get("long") == bytes(10)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.one_of(st.none(), st.integers(0, 12)))))
 def test_a_local_cache_never_finds_what_was_not_the_last_value(steps: list[tuple[str, int | None]]) -> None:
     async def walk() -> None:
-        cache, last = LocalCache(max_bytes=20), dict[str, bytes]()
+        cache, last = LocalCache(max_bytes=2 * ITEM_BYTES + 20), dict[str, bytes]()
         for n, (key, size) in enumerate(steps):
             if size is None:
                 await cache.delete(key)

@@ -1,21 +1,32 @@
-"""Two replicas of one gateway over a real PostgreSQL and a real Redis, as in production."""
+"""Replicas of one gateway over a real PostgreSQL and a real Redis, as in production.
+
+Two of them in this process, for what they know of each other; three as processes of their own under load, of
+which one is killed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIGKILL
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway.demo.peers import Peer, postgres, redis
-from tests.gateway.live import NODE, OWN, Live, ask, body, gateway_with, source_of, started
+from gateway.demo.people import check_digit
+from gateway.source import create_source
+from tests.e2e.processes import Fleet, asking, assert_kept, client_of, fleet, ward_client
+from tests.gateway.live import NODE, OWN, Counted, Live, ask, body, gateway_with, source_of, started
 from tests.gateway.publishing import SECONDS, config_of, edition, published, soon, states, until, version_of
 from tests.gateway.test_review import confirm, met, new_name, planned, queue, revoke
 from tests.peers import needed
+from tests.serving import serve
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +160,83 @@ def test_without_its_database_a_gateway_is_not_ready_and_answers_nothing(
     refused = replicas[0].post("/api/v1/checks", json=body())
     assert (refused.status_code, refused.json()["fault"]) == (503, "gateway")
     assert "127.0.0.1" not in refused.text
+
+
+# Three replicas as processes
+
+
+class Watched(Counted):
+    """A node that counts its requests, and takes the time that it is told to take."""
+
+    seconds = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(self.seconds if scope["type"] == "http" else 0)
+        await super().__call__(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Watched]]:
+    """The node of the three: its URL, and what it is asked."""
+    folder = tmp_path_factory.mktemp("source")
+    with source_of(folder):  # fills the file that the watched one serves
+        node = Watched(create_source(folder / f"{NODE}.sqlite3", institution=OWN))
+    with serve(node) as url:
+        yield url, node
+
+
+@pytest.fixture(scope="module")
+def three(source: tuple[str, Watched], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("three")
+    with needed(), ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LIANREN_STORE", stack.enter_context(postgres(folder)).url)
+        environment.setenv("LIANREN_REDIS", stack.enter_context(redis(folder)).url)
+        node = {"id": NODE, "kind": "fhir", "url": source[0], "institution": OWN, "timeout_ms": 7000}
+        clients = [ward_client("his"), ward_client("few", 60)]
+        yield stack.enter_context(fleet(folder, 3, [node], clients=clients, cache_s=2.0, cache_empty_s=1.0))
+
+
+def test_one_request_id_at_three_processes_at_once_has_one_answer(three: Fleet) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        clients = [stack.enter_context(client_of(url)) for url in three.urls]
+        for _ in range(10):
+            asked = body()
+            first, *others = pool.map(lambda client, asked=asked: ask(client, asked), clients)
+            assert others == [first, first]
+
+
+def test_what_three_processes_are_asked_at_once_the_node_is_asked_once(
+    three: Fleet, source: tuple[str, Watched]
+) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(6) as pool:
+        clients = [stack.enter_context(client_of(url)) for url in three.urls]
+        numbers = [f"9900001900010120{n}" + check_digit(f"9900001900010120{n}") for n in range(2)]
+        before = source[1].requests
+        ask(clients[0], body(patient=numbers[0]))
+        alone = source[1].requests - before
+        source[1].seconds = 0.5  # so that all ask before the first has its answer
+        answers = list(pool.map(lambda n: ask(clients[n % 3], body(patient=numbers[1])), range(6)))
+    source[1].seconds = 0.0
+    assert source[1].requests - before == 2 * alone
+    assert {(answer.complete, answer.verdicts) for answer in answers} == {(True, ())}
+
+
+def test_three_processes_grant_a_client_its_requests_once(three: Fleet) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(6) as pool:
+        clients = [stack.enter_context(client_of(url, "few")) for url in three.urls]
+        answers = list(pool.map(lambda n: clients[n % 3].get("/api/v1/checks/none").status_code, range(120)))
+    assert set(answers) == {404, 429}
+    assert 50 <= answers.count(404) <= 60
+
+
+def test_a_killed_replica_loses_no_acknowledged_decision(three: Fleet, tmp_path: Path) -> None:
+    with asking(three.urls, 9) as wards:
+        wards.go_on(60)
+        three.replicas[1].signal(SIGKILL)
+        wards.go_on(60)
+    assert wards.refused == {}
+    assert 0 < len(wards.unanswered) <= 9
+    with client_of(three.urls[0]) as client:
+        for asked in wards.unanswered:
+            assert ask(client, asked) == ask(client, asked)
+    assert_kept(three.config, three.urls[2], wards.answers, tmp_path)
