@@ -10,8 +10,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from adapters.fhir_read import Key
 from catalog import Kind
 from recognition import Result
 from security.http_signature import SignedAnswer
@@ -26,7 +27,11 @@ class Question(Struct, frozen=True, kw_only=True):
 
     ``budget`` is in seconds from now; ``hops`` counts how many more gateways may be asked on the way.
     ``receiver`` is the institution on whose behalf the question is asked, and ``purpose`` what for (a code of
-    HL7 v3 PurposeOfUse; ``BTG`` where an emergency was declared).
+    HL7 v3 PurposeOfUse; ``BTG`` where an emergency was declared). ``asked`` are the gateways (owner ids) that
+    this question is on its way to already. ``pseudonyms`` stand for the person in this
+    gateway's own records, the current one first. ``patience``: seconds that a node may go on after the
+    budget, for an answer that comes too late for this question and in time for the next. What is asked in the
+    ``background`` gives way to a doctor who waits.
     """
 
     id: str
@@ -38,10 +43,18 @@ class Question(Struct, frozen=True, kw_only=True):
     budget: float
     hops: int = 1
     purpose: str = "TREAT"
+    asked: tuple[str, ...] = ()
+    pseudonyms: tuple[str, ...] = ()
+    patience: float = 0.0
+    background: bool = False
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A node's state in an answer, the time it took, and whose fault it was when it is not ``answered``."""
+    """A node's state in an answer, the time it took, and whose fault it was when it is not ``answered``.
+
+    ``age_ms``: how long ago the node said what is told here; 0 where it was asked for this answer. A node
+    that is ``skipped`` without a fault leaves nothing out; one that is skipped with a fault does.
+    """
 
     node: str
     kind: str
@@ -51,17 +64,39 @@ class Report(Struct, frozen=True, kw_only=True):
     fault: Fault = ""
     detail: str = ""
     via: str = ""
+    age_ms: int = 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether the node said what it has."""
+        return self.state in ("answered", "empty")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the node was heard, or nothing is left out by not asking it."""
+        return self.heard or (self.state == "skipped" and not self.fault)
+
+
+class Match(Struct, frozen=True, gc=False):
+    """A resource of the person's that a search found: the fields it is found by, its own bytes, and the time
+    that it was searched by (POSIX seconds; minus infinity where it has none)."""
+
+    key: Key
+    raw: Raw
+    at: float
 
 
 class Answer(Struct, frozen=True, kw_only=True):
     """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes.
 
+    ``matches`` are what a search found, as the node sent it; a question for prior results has none.
     ``modalities`` are pairs of a result's id and the modality that an archive states. ``gateway`` is the
     owner id of the gateway that answered; empty for a node of one's own. ``signed`` holds it to its answer.
     """
 
     report: Report
     results: tuple[Result, ...] = ()
+    matches: tuple[Match, ...] = ()
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     modalities: tuple[tuple[str, str], ...] = ()

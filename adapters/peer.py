@@ -16,13 +16,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from adapters._asking import Heard, answer_of, bearer, ping_of
+from adapters._asking import MOST, Heard, answer_of, bearer, in_reach, ping_of
 from adapters.errors import NodeFaulty
 from adapters.fhir_time import in_range
-from adapters.http import Line, Reply, Timeouts
-from adapters.node import Answer, Question, Report
+from adapters.http import Line
+from adapters.node import Answer, Fault, Question, Report
+from adapters.transport import Reply, Timeouts
 from catalog import Kind
 from recognition import Result
 from security.errors import SignatureRefused, TrustError
@@ -31,8 +32,10 @@ from security.keys import PublicKey, Signer
 
 PATH = "api/v1/results"
 _SLACK = timedelta(days=1)  # for clocks that differ
+_MOST = 10 * MOST  # each one's mark is verified
 
 Moment = Annotated[datetime, Meta(tz=True)]
+Owner = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,15}\Z")]
 
 
 class PeerPerson(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +51,8 @@ class PeerPerson(Struct, frozen=True, forbid_unknown_fields=True):
 class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of ``POST /api/v1/results``. ``budget_ms`` counts from its arrival; ``hops`` may be 0.
 
+    ``asked`` are the gateways (owner ids) that the question is on its way to already, the asking one among
+    them; it is left out where no hop is left.
     ``purpose`` is a code of HL7 v3 PurposeOfUse. ``salt`` is random: nobody can try person's numbers against
     the :func:`commitment` of the body, which is kept on both sides.
     """
@@ -59,7 +64,8 @@ class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     at: Moment
     receiver: Annotated[str, Meta(min_length=1, max_length=64)]
     budget_ms: Annotated[int, Meta(ge=1, le=60_000)]
-    hops: Annotated[int, Meta(ge=0, le=1)]
+    hops: Annotated[int, Meta(ge=0, le=4)]
+    asked: Annotated[tuple[Owner, ...], Meta(max_length=64)] | UnsetType = UNSET
     purpose: Annotated[str, Meta(pattern=r"^[A-Z]{3,16}\Z")] = "TREAT"
     salt: Annotated[str, Meta(max_length=64)] = ""
 
@@ -94,7 +100,8 @@ class PeerGateway:
     """The gateway of one ``owner``; ``institution`` is empty, because it speaks for many.
 
     ``url`` must be the address that the other one knows itself by: the signature covers it. Without ``keys``
-    it can be pinged, and is ``skipped`` by questions.
+    it can be pinged, and is ``skipped`` by questions. ``line`` is the way to it, where more is to be said of
+    that than address, time and token.
     """
 
     kind = "gateway"
@@ -109,12 +116,13 @@ class PeerGateway:
         keys: PeerKeys | None = None,
         timeout: float = 5.0,
         token: str = "",
+        line: Line | None = None,
     ) -> None:
         self.id = id
         self._owner = owner
         self._keys = keys
         self._timeout = timeout
-        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
+        self._line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
         """Ask the gateway; without a hop left it is ``skipped``. See :class:`adapters.node.Node`.
@@ -124,10 +132,13 @@ class PeerGateway:
         """
         if question.hops > 0 and self._keys:
             return await answer_of(self, question, self._timeout, self._ask(question, self._keys))
-        detail = "not asked: " + (
-            "no key to sign with" if question.hops > 0 else "the question has no hop left"
+        fault: Fault = "gateway" if question.hops > 0 else ""
+        detail = "not asked: " + ("no key to sign with" if fault else "the question has no hop left")
+        return Answer(
+            report=Report(
+                node=self.id, kind=self.kind, state="skipped", took_ms=0, fault=fault, detail=detail
+            )
         )
-        return Answer(report=Report(node=self.id, kind=self.kind, state="skipped", took_ms=0, detail=detail))
 
     async def ping(self) -> Report:
         """Ask for its health."""
@@ -149,6 +160,7 @@ class PeerGateway:
                 receiver=question.receiver,
                 budget_ms=max(1, int(left * 900)),
                 hops=question.hops - 1,
+                asked=question.asked if question.hops > 1 else UNSET,
                 purpose=question.purpose,
                 salt=secrets.token_hex(16),
             )
@@ -165,11 +177,16 @@ class PeerGateway:
             raise NodeFaulty("answered another question than it was asked")
         if answer.gateway != self._owner:
             raise NodeFaulty("answered in the name of another gateway")
+        if len(answer.results) > _MOST or len(answer.nodes) > _MOST:
+            raise NodeFaulty(f"answered with more than {_MOST} results or nodes")
         times = [time for result in answer.results for time in (result.performed, result.reported) if time]
         if any(time.tzinfo is None for time in times):
             raise NodeFaulty("answered with a time that has no zone")
         if not all(in_range(time) and time <= question.at + _SLACK for time in times):
             raise NodeFaulty("answered with a result of a time that cannot be")
+        wanted = msgspec.structs.replace(question, since=question.since - _SLACK)
+        if not all(result.kind in wanted.kinds and in_reach(result, wanted) for result in answer.results):
+            raise NodeFaulty("answered with a result that was not asked for")
         reached = {report.node for report in answer.nodes}
         if any(result.node not in reached for result in answer.results):
             raise NodeFaulty("answered with a result of a node that it does not report")
@@ -177,7 +194,10 @@ class PeerGateway:
             results=tuple(
                 msgspec.structs.replace(result, id=f"{self.id}/{result.id}") for result in answer.results
             ),
-            behind=tuple(msgspec.structs.replace(report, via=self.id) for report in answer.nodes),
+            behind=tuple(
+                msgspec.structs.replace(report, via=f"{self.id}/{report.via}" if report.via else self.id)
+                for report in answer.nodes
+            ),
             digest=hashlib.sha256(reply.body).digest(),
             gateway=self._owner,
             signed=signed,

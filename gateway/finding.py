@@ -3,7 +3,6 @@ ask the nodes, flag what is wrong with a record, mark the results, and write dow
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -15,11 +14,11 @@ from adapters.store import Document
 from gateway.evidence import Evidence
 from gateway.marks.marking import BORROWED
 from gateway.marks.withdrawing import AMENDING
-from gateway.rules import Rules, reading
+from gateway.rules import Rules
 from gateway.wiring import Gateway
 from mapping import LocalName
 from quality import assess
-from recognition import Reading, Result, versions
+from recognition import Reading, Result
 
 
 class Found(Struct, frozen=True):
@@ -38,19 +37,13 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
         StoreUnavailable: issued marks cannot be looked up.
         EvidenceUnavailable: marks cannot be signed or withdrawn.
     """
-    with reading(rules):
-        gathered = await gateway.broker.gather(question)
+    gathered = await gateway.broker.gather(question, rules)
     for answer in gathered.answers:
         evidence.answer(answer)
     marker, catalogue, now = gateway.marker, rules.catalogue, datetime.now(UTC)
     own = [_assessed(_held(result, gateway), now) for result in gathered.own]
     await _withdraw(gateway, own, now)
-    marked = await asyncio.gather(
-        *(
-            marker.sign(result, catalogue, now, evidence.mark, superseded=version.superseded_by is not None)
-            for result, version in zip(own, versions(own), strict=True)
-        )
-    )
+    marked = await marker.sign_all(own, catalogue, now, evidence.mark)
     flagged = [
         _assessed(marker.verify(_named(result, rules), owner, catalogue, now), now)
         for owner, result in gathered.foreign
@@ -76,7 +69,8 @@ async def _withdraw(gateway: Gateway, own: Sequence[Result], now: datetime) -> N
 
 
 def _assessed(result: Result, now: datetime) -> Result:
-    return msgspec.structs.replace(result, flags=assess(result, now))
+    flags = assess(result, now)
+    return result if flags == result.flags else msgspec.structs.replace(result, flags=flags)
 
 
 def _held(result: Result, gateway: Gateway) -> Result:

@@ -16,6 +16,7 @@ from gateway.checks import moment, read_person
 from gateway.errors import BadRequest, NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.finding import Found, find
+from gateway.flow import waited_s
 from gateway.ids import new_id
 from gateway.model import PersonIn
 from gateway.persons.consent import BREAK_GLASS
@@ -77,16 +78,22 @@ class Peers:
             since=asked.since,
             at=at,
             receiver=asked.receiver,
-            budget=asked.budget_ms / 1000 * KEPT_BACK,
-            hops=asked.hops,
+            budget=max(asked.budget_ms / 1000 - waited_s(), 0.001) * KEPT_BACK,
+            hops=min(asked.hops, gateway.settings.hops),
             purpose=purpose,
+            asked=asked.asked or (),
+            pseudonyms=pseudonyms.all,
         )
         names = Listening(rules.normaliser, gateway.sites.table, rules.catalogue)
-        if consent.permitted:
-            found = await find(gateway, replace(rules, normaliser=names), question, evidence)
-        else:
-            skipped = gateway.broker.skip("not asked: the patient has not consented")
-            found = Found((), tuple(report for report in skipped if report.kind != "gateway"), False, ())
+        async with gateway.broker.answering(asked.id, question.budget) as first:
+            if not first:
+                # a loop, or the same question sent twice: no answer to one is whole without the other
+                again = "not asked again: this question is being answered here already"
+                found = _nothing(gateway, again)
+            elif not consent.permitted:
+                found = _nothing(gateway, "not asked: the patient has not consented")
+            else:
+                found = await find(gateway, replace(rules, normaliser=names), question, evidence)
         body = msgspec.json.encode(
             PeerAnswer(
                 question=commitment(raw),
@@ -118,6 +125,12 @@ class Peers:
             took_ms=elapsed_ms(started),
         )
         return body, signed
+
+
+def _nothing(gateway: Gateway, detail: str) -> Found:
+    """What is found where no node is asked; ``detail`` says why."""
+    skipped = gateway.broker.skip(detail)
+    return Found((), tuple(report for report in skipped if report.kind != "gateway"), False, ())
 
 
 def _purpose(asked: PeerQuestion, client: Client) -> PurposeOfUse:

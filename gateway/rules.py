@@ -20,9 +20,11 @@ from catalog import Catalogue, CatalogueError, compile_drafts
 from catalog.timeline import Selection, Standing, State, Timeline, name_of, shown
 from gateway.errors import SettingsError
 from gateway.publishing import Released
+from gateway.readings import Readings
 from gateway.settings import Settings
 from mapping import Normaliser
 from mapping.sites import Reads
+from mapping.tables import tables
 
 CACHED = 16
 """Compiled sets that are kept besides those of the plan."""
@@ -31,12 +33,20 @@ CACHED = 16
 class Rules(Struct, frozen=True):
     """The editions in force together, compiled, with what reads names by them; never changed.
 
-    ``until`` is set where they were superseded and may be asked for until then.
+    ``until`` is set where they were superseded and may be asked for until then. ``names`` is the version of
+    the confirmed names by which the normaliser reads.
     """
 
     catalogue: Catalogue
     normaliser: Reads
     until: datetime | None = None
+    names: str = ""
+
+    @property
+    def reads_by(self) -> str:
+        """What all who read names by these rules have in common: catalogue, tables and confirmed names."""
+        editions = [name_of(edition) for edition in self.catalogue.editions]
+        return ";".join((*editions, tables().version, self.names))
 
     @property
     def notices(self) -> tuple[str, str]:
@@ -54,7 +64,7 @@ class Rules(Struct, frozen=True):
 
 def compile_rules(catalogue: Catalogue) -> Rules:
     """A catalogue with what reads names by it."""
-    return Rules(catalogue, Normaliser(catalogue))
+    return Rules(catalogue, Readings(Normaliser(catalogue)))
 
 
 class Compiler:

@@ -29,6 +29,7 @@ from adapters.sealing import is_sealed
 from adapters.store import Document, Store
 from gateway.errors import EvidenceUnavailable
 from gateway.publishing import PURPOSE
+from gateway.readings import Readings
 from gateway.rules import Rules
 from gateway.settings import Settings
 from gateway.tasks import stop
@@ -83,8 +84,8 @@ class Sites:
         if not table.active:
             return rules
         if self._applied is None or self._applied[0] is not rules or self._applied[1] is not table:
-            normaliser = SiteNormaliser(rules.normaliser, rules.catalogue, table)
-            self._applied = rules, table, replace(rules, normaliser=normaliser)
+            normaliser = Readings(SiteNormaliser(rules.normaliser, rules.catalogue, table))
+            self._applied = rules, table, replace(rules, normaliser=normaliser, names=table.version)
         return self._applied[2]
 
     @property

@@ -41,6 +41,7 @@ RESULT = Result(
 )
 BEHIND = Report(node="hb-lis", kind="fhir", state="answered", took_ms=3, results=1)
 LATE = Report(node="nx-lis", kind="fhir", state="late", took_ms=300, fault="node")
+OLD = NOW - timedelta(days=92)
 BORN = datetime.now(UTC) - timedelta(days=1)
 OURS, THEIRS = (KeyPair.generate("Ed25519", owner, "peer", BORN) for owner in ("cq", "lab8"))
 THIRD, UNKNOWN = (KeyPair.generate("SM2", owner, "peer", BORN) for owner in ("sc", "jjj"))
@@ -98,6 +99,12 @@ def test_reports_of_the_nodes_behind_say_by_which_gateway() -> None:
     ]
 
 
+def test_reports_of_nodes_behind_the_next_gateway_say_the_whole_way() -> None:
+    behind = msgspec.structs.replace(LATE, via="gw-jjj")
+    answer = asked_of(lambda _, body: signed(body, answer_to(body, nodes=(BEHIND, behind))))
+    assert [report.via for report in answer.behind] == ["gw-lab8", "gw-lab8/gw-jjj"]
+
+
 @contextmanager
 def signing_node() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     """A gateway that notes headers and body of each question."""
@@ -132,6 +139,14 @@ def test_the_question_is_the_whole_contract() -> None:
     assert set(body) == fields
 
 
+def test_a_question_that_may_go_further_says_whom_it_is_on_its_way_to() -> None:
+    assert sent(hops=2, asked=("cq", "sc"))["asked"] == ["cq", "sc"]
+
+
+def test_a_question_that_goes_no_further_says_nothing_of_others() -> None:
+    assert "asked" not in sent(hops=1, asked=("cq", "sc"))
+
+
 def test_the_purpose_goes_along() -> None:
     assert sent(purpose="BTG")["purpose"] == "BTG"
 
@@ -151,7 +166,7 @@ def test_a_hop_is_used_up() -> None:
 def test_without_a_hop_the_gateway_is_skipped_and_not_called() -> None:
     called: list[str] = []
     answer = asked_of(noting(called, http_answer(b"{}")), hops=0)
-    assert (answer.report.state, called) == ("skipped", [])
+    assert (answer.report.state, answer.report.fault, called) == ("skipped", "", [])
 
 
 @pytest.mark.parametrize(
@@ -164,6 +179,8 @@ def test_without_a_hop_the_gateway_is_skipped_and_not_called() -> None:
         {"results": (msgspec.structs.replace(RESULT, performed=datetime(1, 1, 1, tzinfo=SHANGHAI)),)},
         {"results": (msgspec.structs.replace(RESULT, reported=datetime.max.replace(tzinfo=UTC)),)},
         {"results": (msgspec.structs.replace(RESULT, reported=NOW + timedelta(days=1, seconds=1)),)},
+        {"results": (msgspec.structs.replace(RESULT, performed=OLD, reported=OLD),)},
+        {"results": (RESULT,) * 5001},
     ],
     ids=[
         "another question",
@@ -173,12 +190,19 @@ def test_without_a_hop_the_gateway_is_skipped_and_not_called() -> None:
         "year 1",
         "year 9999",
         "tomorrow",
+        "before the period",
+        "no end of results",
     ],
 )
 def test_an_answer_that_does_not_hold_together_is_a_fault(changes: dict[str, Any]) -> None:
     answer = asked_of(lambda _, body: signed(body, answer_to(body, **changes)))
     assert (answer.report.state, answer.results, answer.behind) == ("faulty", (), ())
     assert "signature" not in answer.report.detail
+
+
+def test_a_result_of_another_kind_than_was_asked_for_is_a_fault() -> None:
+    answer = asked_of(good, kinds=("imaging",))
+    assert (answer.report.state, answer.results) == ("faulty", ())
 
 
 def test_the_answer_is_held_to_its_question() -> None:
@@ -237,7 +261,7 @@ def test_without_keys_the_gateway_is_skipped_and_not_called() -> None:
     called: list[str] = []
     with misbehave(noting(called, http_answer(b"{}"))) as url:
         answer = ask(PeerGateway("gw-lab8", url, owner="lab8"))
-    assert (answer.report.state, called) == ("skipped", [])
+    assert (answer.report.state, answer.report.fault, called) == ("skipped", "gateway", [])
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"gateway":1}', b"{"])
@@ -259,9 +283,14 @@ def test_a_question_with_a_field_too_many_is_refused() -> None:
         msgspec.json.decode(json.dumps(sent() | {"more": 1}), type=PeerQuestion)
 
 
-def test_a_question_with_more_than_one_hop_is_refused() -> None:
+def test_a_question_with_more_than_four_hops_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(json.dumps(sent() | {"hops": 2}), type=PeerQuestion)
+        msgspec.json.decode(json.dumps(sent() | {"hops": 5}), type=PeerQuestion)
+
+
+def test_a_question_that_names_no_owners_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps(sent() | {"asked": ["Nobody's id"]}), type=PeerQuestion)
 
 
 def test_a_question_with_a_time_without_zone_is_refused() -> None:
