@@ -17,12 +17,13 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw, Struct, field
 
-from adapters._asking import Heard, all_of, answer_of, bearer, heard, in_reach, ping_of
+from adapters._asking import Heard, all_of, answer_of, bearer, heard, ping_of
 from adapters.errors import NodeError, NodeFaulty
 from adapters.fhir_results import ACCOMPANYING, reading, single_modality
 from adapters.fhir_time import in_range
-from adapters.http import Line, Timeouts
+from adapters.http import Line
 from adapters.node import Answer, Question, Report
+from adapters.transport import Timeouts
 from mapping import LocalName
 from mapping.sites import Reads
 from quality.record import DICOM_UID
@@ -110,15 +111,23 @@ class _Study(Struct, frozen=True, kw_only=True):
 
 
 class _Series(Struct, frozen=True, kw_only=True):
-    """A series of a study: what the study itself did not say."""
+    """A series or an instance of a study: what the study itself did not say."""
 
+    study: _Element = field(default=_NONE, name="0020000D")
     uid: _Element = field(default=_NONE, name="0020000E")
     modality: _Element = field(default=_NONE, name="00080060")
     instances: _Element = field(default=_NONE, name="00201209")
 
 
+_SERIES = msgspec.json.Decoder(_Series)
+
+
 class DicomwebNode:
-    """One archive; ``identities`` is the node that knows the local numbers of ``institution``."""
+    """One archive; ``identities`` is the node that knows the local numbers of ``institution``.
+
+    ``timeout`` is in seconds for one question; ``line`` the way to the archive, where more is to be said of
+    it than address, time and token.
+    """
 
     kind = "dicomweb"
 
@@ -132,13 +141,14 @@ class DicomwebNode:
         *,
         timeout: float = 5.0,
         token: str = "",
+        line: Line | None = None,
     ) -> None:
         self.id = id
         self.institution = institution
         self._identities = identities
         self._normaliser = normaliser
         self._timeout = timeout
-        self._line = Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
+        self._line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
         """Studies of the person since ``question.since``; see :class:`adapters.node.Node`."""
@@ -168,13 +178,14 @@ class DicomwebNode:
         odd: list[str] = []
         for number, body in zip(numbers, bodies, strict=True):
             for index, raw in enumerate(_list(body)):
-                found = await self._result(raw, number)
-                if found is None:
+                study = _study(raw, number)
+                if study is None:
                     odd.append(f"study[{index}]")
-                    continue
-                result, modality = found
-                if in_reach(result, question):
-                    results[result.id], modalities[result.id] = result, modality
+                elif not (performed := study.performed[0]) or performed >= question.since:
+                    result, modality = await self._result(study)
+                    if results.setdefault(result.id, result) != result:
+                        odd.append(f"study[{index}]")
+                    modalities.setdefault(result.id, modality)
         digest = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).digest()
         return heard(list(results.values()), digest, odd, "studies", tuple(sorted(modalities.items())))
 
@@ -182,17 +193,9 @@ class DicomwebNode:
         params = [("PatientID", number), *(("includefield", tag) for tag in _INCLUDE)]
         return await self._line.get_json("studies", params, accept=MEDIA)
 
-    async def _result(self, raw: Raw, number: str) -> tuple[Result, str] | None:
-        """One study and its modality; None where it cannot be read."""
-        try:
-            study = msgspec.json.decode(raw, type=_Study)
-        except msgspec.MsgspecError:
-            return None
-        if study.patient_id.text != number:
-            raise NodeFaulty("answered with another person's resource: a study of another Patient ID")
+    async def _result(self, study: _Study) -> tuple[Result, str]:
+        """One study and its modality."""
         uid = study.uid.text
-        if not DICOM_UID.fullmatch(uid):
-            return None
         performed, flags = study.performed
         modalities, stated = study.modalities.texts, study.instances.text
         if stated.isascii() and stated.isdigit():
@@ -230,21 +233,52 @@ class DicomwebNode:
         """Modalities and number of images of a study, for archives that do not know them of a study."""
         path = f"studies/{uid}/series"
         params = [("includefield", "00201209"), ("limit", _MANY)]
-        body = await self._line.get_json(path, params, accept=MEDIA)
-        try:
-            series = [msgspec.json.decode(raw, type=_Series) for raw in _list(body)]
-        except msgspec.MsgspecError:
-            raise NodeFaulty("answered with a series that cannot be read") from None
+        series = _of_study(uid, await self._line.get_json(path, params, accept=MEDIA))
         uids = [entry.uid.text for entry in series if not entry.instances.text.isdigit()]
         if not all(DICOM_UID.fullmatch(series_uid) for series_uid in uids):
             raise NodeFaulty("answered with a series that cannot be read")
-        instances = await all_of(
+        bodies = await all_of(
             self._line.get_json(f"{path}/{series_uid}/instances", {"limit": _MANY}, accept=MEDIA)
             for series_uid in uids
         )
+        instances = [_of_study(uid, found) for found in bodies]
+        if any(
+            one.uid.text not in ("", own) for own, held in zip(uids, instances, strict=True) for one in held
+        ):
+            raise NodeFaulty("answered with an instance of another series")
         stated = sum(int(entry.instances.text) for entry in series if entry.instances.text.isdigit())
         modalities = tuple(entry.modality.text for entry in series)
-        return modalities, stated + sum(len(_list(found)) for found in instances)
+        return modalities, stated + sum(len(held) for held in instances)
+
+
+def _study(raw: Raw, number: str) -> _Study | None:
+    """One study of the patient with this number; None where it cannot be read.
+
+    Raises:
+        NodeFaulty: it is another patient's.
+    """
+    try:
+        study = msgspec.json.decode(raw, type=_Study)
+    except msgspec.MsgspecError:
+        return None
+    if study.patient_id.text != number:
+        raise NodeFaulty("answered with another person's resource: a study of another Patient ID")
+    return study if DICOM_UID.fullmatch(study.uid.text) else None
+
+
+def _of_study(uid: str, body: bytes) -> list[_Series]:
+    """Series or instances of one study.
+
+    Raises:
+        NodeFaulty: one cannot be read, or is of another study.
+    """
+    try:
+        found = [_SERIES.decode(raw) for raw in _list(body)]
+    except msgspec.MsgspecError:
+        raise NodeFaulty("answered with a series or instance that cannot be read") from None
+    if any(one.study.text not in ("", uid) for one in found):
+        raise NodeFaulty("answered with another study's UID: a series or instance that is not of it")
+    return found
 
 
 def _list(body: bytes) -> tuple[Raw, ...]:

@@ -3,6 +3,9 @@
 Values stay bytes until they are text, so that "72.50" and "<0.1" are what the hospital wrote. A resource that
 is no such resource, or that says by a modifierExtension that it means something else (R4 section 2.4.0.2),
 raises :class:`Unreadable`, which the node counts and names.
+
+Some thousand of the small parts are read for one answer. None can hold itself, so the garbage collector does
+not look at them (``gc=False``).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ INSTITUTION = "urn:lianren:institution"
 REPORT = "urn:lianren:report:"
 PRINTED_MARK = "https://lianren.example/fhir/StructureDefinition/printed-mark"
 
+FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LOCAL = re.compile(r"([A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 
@@ -28,14 +33,14 @@ class Unreadable(Exception):
     """A resource that is not what its type says; carries no content."""
 
 
-class Identifier(Struct, frozen=True):
+class Identifier(Struct, frozen=True, gc=False):
     """FHIR Identifier."""
 
     system: str = ""
     value: str = ""
 
 
-class Coding(Struct, frozen=True):
+class Coding(Struct, frozen=True, gc=False):
     """FHIR Coding."""
 
     system: str = ""
@@ -43,7 +48,7 @@ class Coding(Struct, frozen=True):
     display: str = ""
 
 
-class Concept(Struct, frozen=True):
+class Concept(Struct, frozen=True, gc=False):
     """FHIR CodeableConcept."""
 
     coding: tuple[Coding, ...] = ()
@@ -55,7 +60,7 @@ class Concept(Struct, frozen=True):
         return self.text or next((c.display for c in self.coding if c.display), "")
 
 
-class Reference(Struct, frozen=True):
+class Reference(Struct, frozen=True, gc=False):
     """FHIR Reference."""
 
     reference: str = ""
@@ -81,7 +86,7 @@ class Extension(Struct, frozen=True, rename="camel"):
     value_string: str = ""
 
 
-class Period(Struct, frozen=True):
+class Period(Struct, frozen=True, gc=False):
     """FHIR Period."""
 
     start: str = ""
@@ -136,6 +141,30 @@ class _Typed(Struct, frozen=True, rename="camel"):
     resource_type: str
 
 
+class Key(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """The fields that a resource is found by."""
+
+    resource_type: str
+    id: str = ""
+    status: str = ""
+    gender: str = ""
+    identifier: tuple[Identifier, ...] = ()
+    subject: Reference = Reference()
+    category: tuple[Concept, ...] = ()
+    code: Concept = Concept()
+    effective_date_time: str = ""
+    effective_instant: str = ""
+    effective_period: Period = Period()
+    issued: str = ""
+    started: str = ""
+
+    def time(self, parameter: str) -> str:
+        """What a search by ``date``, ``issued`` or ``started`` looks at, as written: the end of a period."""
+        if parameter == "date":
+            return self.effective_date_time or self.effective_instant or self.effective_period.end
+        return self.issued if parameter == "issued" else self.started
+
+
 class Resource(Struct, frozen=True, kw_only=True, rename="camel"):
     """What all resources have in common."""
 
@@ -163,6 +192,11 @@ class Record(Resource, frozen=True, kw_only=True, rename="camel"):
     contained: tuple[Raw, ...] = ()
     extension: tuple[Extension, ...] = ()
     performer: tuple[Reference, ...] = ()
+
+    @property
+    def bounded(self) -> str:
+        """The time by which a node is asked for such records, as written: the end of a period."""
+        return ""
 
     def institution(self) -> str:
         """The performing institution's code, empty where it is not said by identifier."""
@@ -204,6 +238,11 @@ class Observation(Record, frozen=True, kw_only=True, rename="camel"):
     data_absent_reason: Concept | None = None
 
     @property
+    def bounded(self) -> str:
+        """When it was examined; a period that did not end has no time."""
+        return self.effective_date_time or self.effective_instant or self.effective_period.end
+
+    @property
     def examined(self) -> str:
         """The sampling time as written: the end of a period."""
         period = self.effective_period
@@ -238,6 +277,11 @@ class DiagnosticReport(Record, frozen=True, kw_only=True, rename="camel"):
     imaging_study: tuple[Reference, ...] = ()
 
     @property
+    def bounded(self) -> str:
+        """When it was issued."""
+        return self.issued
+
+    @property
     def examined(self) -> str:
         """The time of the examination as written: the end of a period."""
         return self.effective_date_time or self.effective_period.end or self.effective_period.start
@@ -259,6 +303,11 @@ class ImagingStudy(Record, frozen=True, kw_only=True, rename="camel"):
     number_of_instances: int | None = None
 
     @property
+    def bounded(self) -> str:
+        """When it was started."""
+        return self.started
+
+    @property
     def uid(self) -> str:
         """The DICOM Study Instance UID, empty without one."""
         uids = (i.value for i in self.identifier if i.system == "urn:dicom:uid")
@@ -270,6 +319,15 @@ def _bound(bound: Quantity, unit: str) -> str:
         return ""
     named = bound.unit or bound.code
     return bound.written if named in ("", unit) else f"{bound.written} {named}"
+
+
+def is_laboratory(record: Key | Observation) -> bool:
+    """Whether the category of an Observation says so."""
+    for concept in record.category:
+        for coding in concept.coding:
+            if coding.code == "laboratory":
+                return True
+    return False
 
 
 def number(raw: Raw) -> str:

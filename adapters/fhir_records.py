@@ -1,7 +1,8 @@
 """The records of one FHIR answer: whose they are, what belongs together, what was not read or not shown.
 
 A record is the person's when its subject is the Patient of this server, or carries the number that was asked
-for; where it says both, both must be so.
+for; where it says both, both must be so. One that lies before the time asked for was not found by the search
+that asked for it; it is left out, as is one that stands twice and differs.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from adapters.fhir_read import (
     Reference,
     Specimen,
     Unreadable,
+    is_laboratory,
     read,
 )
 from adapters.fhir_results import Reader, specimen_of
-from adapters.fhir_time import moment
+from adapters.fhir_time import before, moment
 from recognition import Result
 from security.identity import Identifier
 
@@ -40,7 +42,11 @@ R = TypeVar("R", bound=Record)
 
 
 class Records:
-    """Collects the records of one person at the server ``base``, and turns them into results at the end."""
+    """Collects the records of one person at the server ``base``, and turns them into results at the end.
+
+    What is left out is named by its place: in ``unreadable``, and in ``past`` what lies before ``since``, if
+    that is given.
+    """
 
     _TYPES: ClassVar[dict[str, type[Record]]] = {
         "Observation": Observation,
@@ -48,8 +54,10 @@ class Records:
         "ImagingStudy": ImagingStudy,
     }
 
-    def __init__(self, base: str, person: Identifier) -> None:
+    def __init__(self, base: str, person: Identifier, since: datetime | None = None) -> None:
         self.unreadable: list[str] = []
+        self.past: list[str] = []
+        self._since = since
         self._base = base
         self._person = person
         self._places: dict[tuple[str, str], str] = {}
@@ -69,8 +77,14 @@ class Records:
             self.unreadable.append(place)
             return
         self._check_subject(record.subject, patient, place)
-        self._records[type_, record.id] = record
-        self._places[type_, record.id] = place
+        if self._since and before(record.bounded, self._since):
+            self.past.append(place)
+            return
+        name = type_, record.id
+        if self._records.setdefault(name, record) != record:
+            self.unreadable.append(place)
+            return
+        self._places.setdefault(name, place)
 
     def take_specimen(self, patient: Patient, raw: Raw) -> None:
         """Read one included Specimen; without a readable one the specimen stays unknown.
@@ -89,7 +103,7 @@ class Records:
     @property
     def lacks_specimens(self) -> bool:
         """Whether a laboratory result refers to a Specimen that was not taken."""
-        referred = (r.specimen.below(self._base) for r in self._of(Observation) if _is_laboratory(r))
+        referred = (r.specimen.below(self._base) for r in self._of(Observation) if is_laboratory(r))
         return any(name and name not in self._specimens for name in referred)
 
     def results(self, reader: Reader) -> list[Result]:
@@ -111,7 +125,7 @@ class Records:
             versions: list[DiagnosticReport | None] = [*reported[name]]
             results += [reader.imaging(study, report) for report in versions or [None]]
         for record in self._of(Observation):
-            if _is_laboratory(record):
+            if is_laboratory(record):
                 results.append(self._laboratory(reader, record, holding[f"Observation/{record.id}"]))
         return sorted((r for r in results if r), key=lambda result: result.id)
 
@@ -139,23 +153,28 @@ class Records:
             return None
 
     def _check_subject(self, subject: Reference, patient: Patient, place: str) -> None:
-        number = subject.identifier
-        own = (number.system, number.value) == (self._person.system, self._person.value)
-        local = number.system != self._person.system and number in patient.identifier
-        theirs = subject.below(self._base) == f"Patient/{patient.id}" and (own or local or not number.value)
-        if not (theirs if subject.reference else own):
-            raise NodeFaulty(f"answered with another person's resource: {place} is about another subject")
+        check_subject(subject, patient, self._person, self._base, place)
 
     def _of(self, type_: type[R]) -> list[R]:
         return [record for record in self._records.values() if isinstance(record, type_)]
 
 
+def check_subject(subject: Reference, patient: Patient, person: Identifier, base: str, place: str) -> None:
+    """Whether a record at the server ``base`` is about the person, who is this Patient there.
+
+    Raises:
+        NodeFaulty: it is about somebody else, or does not say about whom.
+    """
+    number = subject.identifier
+    own = (number.system, number.value) == (person.system, person.value)
+    local = number.system != person.system and number in patient.identifier
+    theirs = subject.below(base) == f"Patient/{patient.id}" and (own or local or not number.value)
+    if not (theirs if subject.reference else own):
+        raise NodeFaulty(f"answered with another person's resource: {place} is about another subject")
+
+
 def _issued(report: DiagnosticReport) -> tuple[datetime, str]:
     return moment(report.issued, "reported")[0] or datetime.min.replace(tzinfo=UTC), report.id
-
-
-def _is_laboratory(record: Observation) -> bool:
-    return any(coding.code == "laboratory" for concept in record.category for coding in concept.coding)
 
 
 def _sections(report: DiagnosticReport) -> set[str]:

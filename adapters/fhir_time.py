@@ -17,6 +17,8 @@ _FORM = re.compile(
     r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?P<fraction>\.\d+)?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?",
     re.ASCII,
 )
+_EXACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)  # most are
+_DAY = 86_400
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 
 
@@ -69,6 +71,34 @@ def span(text: str) -> tuple[datetime, datetime] | None:
         return start, datetime(year + 1, 1, 1, tzinfo=SHANGHAI)
     except ValueError:
         return None
+
+
+def reach(text: str) -> tuple[float, float] | None:
+    """POSIX seconds of the first instant that was written, and of the first after it; None for no time.
+
+    What carries no zone counts in the zone of the server, which may be any: it reaches a day further.
+    """
+    if not _EXACT.fullmatch(text):
+        period, form = span(text), _form(text)
+        if period is None or form is None:
+            return None
+        return period[0].timestamp(), period[1].timestamp() + (0 if form["zone"] else _DAY)
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not in_range(start):
+        return None
+    stamp = start.timestamp()
+    return stamp, stamp + 1
+
+
+def before(text: str, moment: datetime) -> bool:
+    """Whether all that was written lies before a moment; False where no time was written. A search by date
+    compares so (R4 section 3.1.1.4.8), in whole seconds here.
+    """
+    reached = reach(text)
+    return reached is not None and reached[1] <= moment.timestamp() // 1
 
 
 def _form(text: str) -> re.Match[str] | None:

@@ -5,7 +5,8 @@ whether they are there. For every imaging result of a hospital's record, by inst
 
 * an archive of the institution holds the study: ``images.held`` is its count (the largest of several);
 * every archive of the institution was heard and none holds it: 0;
-* one of them was not heard in full, or there is none: None, it cannot be said.
+* one of them was not heard in full, or there is none: None, it cannot be said. One that was not asked because
+  it announced nothing for the person holds nothing, and counts as heard.
 
 A record and an archive that call one study two things (another item, another modality) are both in doubt: the
 result is flagged. A study that only an archive knows stays a result of its own.
@@ -39,8 +40,7 @@ def join_images(answers: Sequence[Answer], institutions: Mapping[str, str]) -> t
         report = answer.report
         if report.kind == "dicomweb":
             place = institutions[report.node]
-            whole = report.state in ("answered", "empty") and not report.fault
-            heard[place] = heard.get(place, True) and whole
+            heard[place] = heard.get(place, True) and report.complete and not report.fault
             modalities.update(answer.modalities)
             for result in answer.results:
                 archived[_study(result)] = _fuller(archived.get(_study(result)), result)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.fhir_read import Concept, Identifier, Period, Reference
+from adapters.fhir_read import Key
 from gateway.body import BadBody, decode
 
 TYPES = ("Patient", "DiagnosticReport", "Observation", "ImagingStudy")
@@ -36,24 +36,6 @@ BINDINGS: dict[str, dict[str, frozenset[str]]] = {
     "ImagingStudy": {"status": _STATUS | {"available"}},
 }
 """The required bindings of R4 4.0.1 that a recipient decides by."""
-
-
-class Key(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The fields that a resource is found by."""
-
-    resource_type: str
-    id: str = ""
-    status: str = ""
-    gender: str = ""
-    identifier: tuple[Identifier, ...] = ()
-    subject: Reference = Reference()
-    category: tuple[Concept, ...] = ()
-    code: Concept = Concept()
-    effective_date_time: str = ""
-    effective_instant: str = ""
-    effective_period: Period = Period()
-    issued: str = ""
-    started: str = ""
 
 
 class Taken(Struct, frozen=True):

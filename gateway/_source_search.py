@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from adapters.fhir_read import Coding
+from adapters.fhir_read import Coding, Key
 from adapters.fhir_time import span
-from gateway._source_intake import Key
 from gateway.body import BadBody
 
 PARAMETERS: dict[str, dict[str, str]] = {
@@ -58,6 +57,16 @@ class Condition(Struct, frozen=True):
     def holds(self, key: Key) -> bool:
         """Whether a resource with these key fields fits."""
         return any(_HOLDS[self.name](key, value) for value in self.values)
+
+    def earliest(self) -> float | None:
+        """Of a date, the moment (POSIX) before which nothing fits; None where there is no such moment."""
+        starts = []
+        for value in self.values:
+            prefix, (low, high) = _bounds(self.name, value)
+            if prefix in ("le", "lt"):
+                return None
+            starts.append(high if prefix == "gt" else low)
+        return min(starts)
 
 
 def conditions(type_: str, pairs: Sequence[tuple[str, str]]) -> list[Condition]:

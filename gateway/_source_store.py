@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway._source_intake import Key, Taken
+from adapters.fhir_read import Key
+from gateway._source_intake import Taken
 from gateway._source_search import INDEXED, Condition, conditions, tokens
 
 _SCHEMA = """

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from adapters import Answer, Node, Question
+from adapters import Answer, FhirNode, Node, Question
 from catalog import load
 from mapping import Normaliser
 from security.identity import Identifier
@@ -45,6 +45,18 @@ def ask(node: Node, asked: Question | None = None) -> Answer:
     async def run() -> Answer:
         try:
             return await node.prior(asked or question())
+        finally:
+            await node.aclose()
+
+    return asyncio.run(run())
+
+
+def searching(node: FhirNode, type_: str, bound: str, asked: Question | None = None) -> Answer:
+    """Search a node in a loop of its own, and close it."""
+
+    async def run() -> Answer:
+        try:
+            return await node.search(asked or question(), type_, bound)
         finally:
             await node.aclose()
 

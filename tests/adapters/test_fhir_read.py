@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.fhir_read import DiagnosticReport, ImagingStudy, Observation, Specimen, Unreadable, read
 from adapters.fhir_results import Reader, single_modality, specimen_of
-from adapters.fhir_time import moment, span
+from adapters.fhir_time import before, moment, span
 from recognition import Images, Result
 from tests.node_cases import PRINTED_MARK, normaliser, observation, report, study
 
@@ -467,3 +467,30 @@ def test_any_resource_is_a_result_or_unreadable(changes: dict[str, Any]) -> None
         laboratory(observation() | changes)
     except Unreadable:
         return
+
+
+SINCE = datetime.fromisoformat("2026-03-10T08:00:00.5+08:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "earlier"),
+    [
+        ("2026-03-10T07:59:59+08:00", True),
+        ("2026-03-10T08:00:00+08:00", False),
+        ("2026-03-10T00:00:00Z", False),
+        ("2026-03-09T23:59:59Z", True),
+        ("2026-03-10T07:58+08:00", True),
+        ("2026-03-10T07:59:59", False),
+        ("2026-03-09T07:59:59", True),
+        ("2026-03-09", False),
+        ("2026-03-08", True),
+        ("2026-02", True),
+        ("2026", False),
+        ("0001-01-01T00:00:00Z", False),
+        ("2026-02-30T00:00:00Z", False),
+        ("gestern", False),
+        ("", False),
+    ],
+)
+def test_only_what_was_surely_over_lies_before_a_moment(text: str, earlier: bool) -> None:
+    assert before(text, SINCE) is earlier

@@ -74,6 +74,14 @@ def test_an_archive_that_was_heard_in_part_leaves_it_open() -> None:
     assert images(his("u1"), archive(fault=True)) == {"his/u1": Images(None, 3)}
 
 
+def test_an_archive_that_announced_nothing_holds_nothing() -> None:
+    assert images(his("u1"), archive(state="skipped")) == {"his/u1": Images(0, 3)}
+
+
+def test_an_archive_that_is_left_alone_leaves_it_open() -> None:
+    assert images(his("u1"), archive(state="skipped", fault=True)) == {"his/u1": Images(None, 3)}
+
+
 def test_without_an_archive_it_is_open() -> None:
     assert images(his("u1")) == {"his/u1": Images(None, 3)}
 

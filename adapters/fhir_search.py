@@ -1,0 +1,143 @@
+"""Searches at a FHIR R4 server: the request in the server's dialect, every page, and nothing but matches.
+
+The questions are the plainest that R4 has, because servers differ in all others: POST ``_search`` with a form
+body (a number in a URL ends in logs), ``patient=Patient/<id>`` (some servers do not know the bare id), one
+date bound (some find nothing with two). Where a server knows even these otherwise, its :class:`Dialect` says
+so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.errors import NodeFaulty
+from adapters.fhir_read import Patient, type_of
+from adapters.http import Line
+from recognition import SHANGHAI
+
+MEDIA = "application/fhir+json"
+MAX_PAGES = 50
+MAX_BYTES = 32 * 1024 * 1024
+"""Of all pages of one search."""
+
+Form = Sequence[tuple[str, str]]
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """How a server differs: whether it takes searches as ``post`` or ``get`` only, knows the patient by
+    ``reference`` or bare ``id``, finds anything with a bound on the date (else what lies before it is left
+    out here), and is asked for specimens; and how many resources a page is to have.
+    """
+
+    search: Literal["post", "get"] = "post"
+    patient: Literal["reference", "id"] = "reference"
+    since: bool = True
+    specimens: bool = True
+    page: int = 200
+
+
+class _Search(Struct, frozen=True, gc=False):
+    mode: str = "match"
+
+
+class _Entry(Struct, frozen=True, gc=False):
+    resource: Raw = Raw()
+    search: _Search = _Search()
+
+
+class _Link(Struct, frozen=True, gc=False):
+    relation: str = ""
+    url: str = ""
+
+
+class _Bundle(Struct, frozen=True, rename="camel"):
+    resource_type: str
+    type: str
+    entry: tuple[_Entry, ...] = ()
+    link: tuple[_Link, ...] = ()
+
+
+class Found(Struct, frozen=True):
+    """The matches of one search in their order, their types not checked; what came along; the digests."""
+
+    resources: tuple[Raw, ...]
+    included: tuple[Raw, ...]
+    digests: tuple[bytes, ...]
+
+
+_DECODER = msgspec.json.Decoder(_Bundle)
+
+
+class Searcher:
+    """Searches over one line."""
+
+    def __init__(self, line: Line, dialect: Dialect) -> None:
+        self._line = line
+        self._dialect = dialect
+
+    def form(self, type_: str, patient: Patient, bound: str, since: datetime) -> Form:
+        """The parameters for a patient's records of a type from a moment on; of Observations those of the
+        laboratory."""
+        name = f"Patient/{patient.id}" if self._dialect.patient == "reference" else patient.id
+        form = [("patient", name)]
+        if type_ == "Observation":
+            form.append(("category", "laboratory"))
+        if self._dialect.since:
+            form.append((bound, f"ge{since.astimezone(SHANGHAI).isoformat(timespec='seconds')}"))
+        return form
+
+    async def find(self, type_: str, form: Form) -> Found:
+        """Every page of a search.
+
+        Raises:
+            NodeError: an answer could not be had, or is no search result.
+        """
+        pairs = [*form, ("_count", str(self._dialect.page))]
+        if self._dialect.search == "get":
+            body = await self._line.get_json(type_, pairs, accept=MEDIA)
+        else:
+            body = await self._line.post_form(f"{type_}/_search", pairs, accept=MEDIA)
+        resources: list[Raw] = []
+        included: list[Raw] = []
+        digests = []
+        size = 0
+        for _ in range(MAX_PAGES):
+            size += len(body)
+            if size > MAX_BYTES:
+                raise NodeFaulty(f"its answer to a search for {type_} has more than {MAX_BYTES} bytes")
+            digests.append(hashlib.sha256(body).digest())
+            bundle = _searchset(body)
+            resources += [entry.resource for entry in bundle.entry if entry.search.mode == "match"]
+            included += [entry.resource for entry in bundle.entry if entry.search.mode == "include"]
+            following = next((link.url for link in bundle.link if link.relation == "next"), "")
+            if not following:
+                return Found(tuple(resources), tuple(included), tuple(digests))
+            body = await self._line.get_json(self._line.below(following), accept=MEDIA)
+        raise NodeFaulty(f"its answer to a search for {type_} goes on after {MAX_PAGES} pages")
+
+
+def check_types(type_: str, resources: Iterable[Raw]) -> None:
+    """Raise NodeFaulty where a search for one type found another; what cannot be read is passed over."""
+    if any(type_of(raw) not in (type_, "") for raw in resources):
+        raise another_type(type_)
+
+
+def another_type(type_: str) -> NodeFaulty:
+    """That a search for one type found another."""
+    return NodeFaulty(f"answered a search for {type_} with another type of resource")
+
+
+def _searchset(body: bytes) -> _Bundle:
+    try:
+        bundle = _DECODER.decode(body) if body else _Bundle("Bundle", "searchset")
+    except (msgspec.MsgspecError, RecursionError):
+        raise NodeFaulty("answered a search with something that is no Bundle") from None
+    if (bundle.resource_type, bundle.type) != ("Bundle", "searchset"):
+        raise NodeFaulty("answered a search with something that is no searchset Bundle")
+    return bundle
