@@ -79,9 +79,15 @@ def decision_digest(decision: Decision) -> str:
 
 
 def case_document(
-    id_: str, check: Check, results: tuple[Result, ...], decision: Decision, now: datetime
+    id_: str,
+    check: Check,
+    results: tuple[Result, ...],
+    decision: Decision,
+    now: datetime,
+    *,
+    person: str = "",
 ) -> Document:
-    """The document that keeps a case under the id of its check."""
+    """The document that keeps a case under the id of its check; ``person`` is the pseudonym."""
     case = StoredCase(
         check=check,
         results=results,
@@ -90,7 +96,7 @@ def case_document(
         verdicts=tuple(said(verdict) for verdict in decision.verdicts),
         to_order=tuple(advice.to_order for advice in decision.advice),
     )
-    return Document(kind=KIND, id=id_, body=msgspec.json.encode(case), at=now)
+    return Document(kind=KIND, id=id_, body=msgspec.json.encode(case), at=now, person=person)
 
 
 _DECODER = msgspec.json.Decoder(StoredCase)

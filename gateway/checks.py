@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
 
 from adapters import KeyTaken, Question, elapsed_ms
 from adapters.fhir_time import in_range
@@ -31,8 +32,9 @@ from gateway.answers import answer_of
 from gateway.body import holds_number
 from gateway.cases import case_document
 from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
-from gateway.evidence import Evidence, keep
+from gateway.evidence import Evidence, digest_of, keep
 from gateway.finding import Found, find
+from gateway.flow import waited_s
 from gateway.ids import new_id
 from gateway.marks.index import recognised_by
 from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn
@@ -40,7 +42,7 @@ from gateway.naming import name_planned
 from gateway.persons.consent import BREAK_GLASS
 from gateway.review import Listening
 from gateway.wiring import Gateway
-from recognition import Check, Context, Decision, decide, digest
+from recognition import Check, Context, Decision, decide
 from security.errors import IdentityRefused
 from security.identity import Identifier, identifier, known_type
 from security.pseudonym import Pseudonyms
@@ -52,11 +54,13 @@ RESERVE_MS = 60
 
 
 class KeptCheck(Struct, frozen=True):
-    """A check as it is stored: the answer, whose it is, and the digest of the body that asked for it."""
+    """A check as it is stored: the answer, for whom it is, the digest of the body that asked for it, and the
+    pseudonym of the person (since 0.4)."""
 
     institution: str
     body_digest: str
     answer: CheckAnswer
+    person: str = ""
 
     def at(self, index: int) -> KeptCheck:
         """The same with the place of its verdict in the ledger, which is known only once it is written."""
@@ -64,14 +68,48 @@ class KeptCheck(Struct, frozen=True):
         return msgspec.structs.replace(self, answer=msgspec.structs.replace(self.answer, ledger=ledger))
 
 
+class Answered(Struct, frozen=True):
+    """A kept check, and the JSON of its answer."""
+
+    kept: KeptCheck
+    json: bytes
+
+    @classmethod
+    def of(cls, kept: KeptCheck) -> Answered:
+        """One that was read again; its JSON is the same to the byte."""
+        return cls(kept, msgspec.json.encode(kept.answer))
+
+    @property
+    def answer(self) -> CheckAnswer:
+        """What is answered."""
+        return self.kept.answer
+
+    def at(self, index: int) -> Answered:
+        """The same with the place of its verdict in the ledger."""
+        kept = self.kept.at(index)
+        before, after = (msgspec.json.encode(one.answer.ledger) for one in (self.kept, kept))
+        return Answered(kept, self.json.replace(before, after, 1))
+
+    @property
+    def document(self) -> bytes:
+        """The body of its document, which is that of the kept check."""
+        parts = {
+            "institution": self.kept.institution,
+            "body_digest": self.kept.body_digest,
+            "answer": Raw(self.json),
+            "person": self.kept.person,
+        }
+        return msgspec.json.encode(parts)
+
+
 class Checks:
     """Answers checks, and finds earlier answers again."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._running: dict[str, asyncio.Task[KeptCheck | None]] = {}
+        self._running: dict[str, asyncio.Task[Answered | None]] = {}
 
-    async def ask(self, request: CheckRequest, client: Client, face: str) -> CheckAnswer:
+    async def ask(self, request: CheckRequest, client: Client, face: str) -> Answered:
         """Answer a check, or answer it again.
 
         Raises:
@@ -95,13 +133,13 @@ class Checks:
                 task.add_done_callback(lambda _: self._running.pop(key, None))
                 self._running[key] = task
             kept = await asyncio.shield(self._running[key]) or await self._kept(key)
-        if kept is None or kept.body_digest not in digests:
+        if kept is None or kept.kept.body_digest not in digests:
             raise RequestIdReused(
                 "this request id was used before with another body; a new question needs a new id",
                 field="request_id",
             )
         self._observe(kept.answer, client, face, elapsed_ms(started), replayed=replayed)
-        return kept.answer
+        return kept
 
     async def answer(self, check_id: str, client: Client) -> CheckAnswer:
         """An answer given before, to the same institution or to an auditor.
@@ -109,17 +147,21 @@ class Checks:
         Raises:
             NotFound: no such id was ever returned to this institution.
         """
+        return (await self.about(check_id, client))[0]
+
+    async def about(self, check_id: str, client: Client) -> tuple[CheckAnswer, str]:
+        """The same, with the pseudonym of the person; empty for a check of a version before 0.4."""
         document = await self._gateway.store.document("check", check_id)
         if document is not None:
             kept = await self._read(document)
             if "auditor" in client.roles or kept.institution == client.institution:
                 withdrawn = await self._gateway.withdrawals.among(kept.answer)
-                return msgspec.structs.replace(kept.answer, withdrawn=withdrawn)
+                return msgspec.structs.replace(kept.answer, withdrawn=withdrawn), kept.person
         raise NotFound("no check of this id was answered for your institution", field="id")
 
-    async def _kept(self, key: str) -> KeptCheck | None:
+    async def _kept(self, key: str) -> Answered | None:
         document = await self._gateway.store.find("check", key)
-        return await self._read(document) if document else None
+        return Answered.of(await self._read(document)) if document else None
 
     async def _read(self, document: Document) -> KeptCheck:
         kept = msgspec.json.decode(document.body, type=KeptCheck)
@@ -134,7 +176,7 @@ class Checks:
         pseudonyms: Pseudonyms,
         key: str,
         body_digest: str,
-    ) -> KeptCheck | None:
+    ) -> Answered | None:
         """The new answer, written down; None where another replica answered this request id meanwhile."""
         gateway, now = self._gateway, datetime.now(UTC)
         # taken once: what is published meanwhile counts for the next question
@@ -182,7 +224,7 @@ class Checks:
             )
         # 3 to 5
         kinds: tuple[Kind, ...] = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
-        budget = (request.deadline_ms or gateway.settings.deadline_ms) - RESERVE_MS
+        budget = (request.deadline_ms or gateway.settings.deadline_ms) - RESERVE_MS - waited_s() * 1000
         found = Found((), (), True, ())
         if not consent.permitted:
             found = Found((), gateway.broker.skip("not asked: the patient has not consented"), False, ())
@@ -195,7 +237,9 @@ class Checks:
                 at=now,
                 receiver=client.institution,
                 budget=max(budget, RESERVE_MS) / 1000,
+                hops=gateway.settings.hops,
                 purpose=purpose,
+                pseudonyms=pseudonyms.all,
             )
             found = await find(gateway, rules, question, evidence)
         # 6
@@ -218,12 +262,19 @@ class Checks:
             ledger=LedgerRef(gateway.origin, sealed.entry_id, -1),
             consent=consent,
         )
-        kept = KeptCheck(client.institution, body_digest, answer)
+        answered = Answered.of(KeptCheck(client.institution, body_digest, answer, pseudonyms.current))
         documents = [
             *found.documents,
-            Document(kind="check", id=check_id, key=key, body=msgspec.json.encode(kept), at=now),
-            case_document(check_id, check, found.results, decision, now),
-            *recognised_by(answer, rules.catalogue, now),
+            Document(
+                kind="check",
+                id=check_id,
+                key=key,
+                body=answered.document,
+                at=now,
+                person=pseudonyms.current,
+            ),
+            case_document(check_id, check, found.results, decision, now, person=pseudonyms.current),
+            *recognised_by(answer, pseudonyms.current, rules.catalogue, now),
             *names.resting(check_id, client.id, check_id, now),
         ]
         try:
@@ -241,7 +292,7 @@ class Checks:
                 institution=client.institution,
                 consent=consent.consent,
             )
-        return kept.at(receipt.indexes[-1])  # the verdict is the last entry
+        return answered.at(receipt.indexes[-1])  # the verdict is the last entry
 
     def _observe(
         self, answer: CheckAnswer, client: Client, face: str, took_ms: int, *, replayed: bool
@@ -249,8 +300,8 @@ class Checks:
         gateway = self._gateway
         gateway.metrics.checks.labels(face, str(answer.complete).lower()).inc()
         gateway.metrics.seconds.labels(face).observe(took_ms / 1000)
-        for verdict in answer.verdicts:
-            gateway.metrics.verdicts.labels(verdict.verdict, verdict.reasons[0].rule).inc()
+        for labels, many in Counter((one.verdict, one.reasons[0].rule) for one in answer.verdicts).items():
+            gateway.metrics.verdicts.labels(*labels).inc(many)
         gateway.log(
             "check_answered",
             check=answer.id,
@@ -342,7 +393,7 @@ def _summary(check_id: str, decision: Decision) -> dict[str, object]:
         "catalogue": decision.catalogue,
         "verdicts": [
             {
-                "result": digest(verdict.result).hex(),
+                "result": digest_of(verdict.result).hex(),
                 "item": verdict.item or "",
                 "verdict": verdict.verdict,
                 "rules": [reason.rule for reason in verdict.reasons],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -17,6 +18,7 @@ from adapters import Answer, KeyTaken, StoreUnavailable
 from adapters.sequencer import Receipt, Sequencer
 from adapters.store import Document, Tally
 from gateway.errors import EvidenceUnavailable
+from gateway.tracing import span
 from gateway.wiring import Gateway
 from recognition import digest
 from security.digests import HashName
@@ -24,6 +26,8 @@ from security.ledger import EntryType, Sealed, seal
 from security.mark import Claims
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
+digest_of = lru_cache(maxsize=16_384)(digest)
+""":func:`recognition.digest`, remembered: the same results are told again and again."""
 
 
 class Evidence:
@@ -62,18 +66,30 @@ class Evidence:
         self._binds = sealed.entry_id
 
     def answer(self, answer: Answer) -> None:
-        """What one node said: its state, the digests of its results, and what holds a gateway to it."""
-        payload = {
-            "node": answer.report.node,
-            "state": answer.report.state,
+        """What one node said: its state, the digests of its results, how long ago it said so where that is
+        told again (``age_ms``), and what holds a gateway to it."""
+        report = answer.report
+        payload: dict[str, object] = {
+            "node": report.node,
+            "state": report.state,
             "bytes": answer.digest.hex(),
-            "results": [digest(result).hex() for result in answer.results],
-        } | ({"signed": answer.signed} if answer.signed else {})
-        self.entries.append(self._seal("answer", payload, from_=self._owner, to=answer.report.node))
+            "results": [digest_of(result).hex() for result in answer.results],
+        }
+        if report.age_ms:
+            payload["age_ms"] = report.age_ms
+        if answer.signed:
+            payload["signed"] = answer.signed
+        self.entries.append(self._seal("answer", payload, from_=self._owner, to=report.node))
 
     def record(self, kind: EntryType, payload: Mapping[str, object]) -> Sealed:
         """A verdict, an outcome, or the answer that goes to another gateway."""
         sealed = self._seal(kind, payload, from_=self._owner, to=self._asker)
+        self.entries.append(sealed)
+        return sealed
+
+    def publication(self, payload: Mapping[str, object]) -> Sealed:
+        """What the asker published here."""
+        sealed = self._seal("publication", payload, from_=self._asker, to=self._owner)
         self.entries.append(sealed)
         return sealed
 
@@ -120,7 +136,8 @@ async def keep(
     """
     try:
         try:
-            return await sequencer.append(entries, documents, tallies)
+            with span("write ledger", {"lianren.entries": len(entries)}):
+                return await sequencer.append(entries, documents, tallies)
         except KeyTaken as taken:
             if taken.kind != "mark":
                 raise

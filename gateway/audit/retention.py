@@ -7,12 +7,14 @@ that an auditor can tell erased from lost.
 The classes (``[retention]``, with the law behind them in ``docs/operator.md``) go by the time in the entry:
 
     copies      the case a decision is replayed from, and the facts kept beside a mark
-    access      payloads of questions, answers, views and exports
+    access      payloads of questions, answers, views, exports and publications
     decisions   verdicts and outcomes, with the check and the outcome as they were answered
     cited       payloads, check and outcomes of an exchange of which an outcome says ``cited``: as long as the
                 record it stands in
 
-Erasing a person takes the facts beside the marks of his results along. Marks, consents, key lists,
+Results that were published here and pointers to results (``index_days``) are copies of what hospitals keep:
+they go by the time of the result, and no entry tells of it. Erasing a person takes them along, and the facts
+beside the marks of his results. Marks, consents, key lists,
 catalogues and what was erased are kept: they name nobody, or hold for longer than any decision. Every class
 remembers how far it came, so that a run costs what became due since the last one.
 """
@@ -49,11 +51,11 @@ CITED_SEEN = "cited-seen"
 """The progress of looking for what was cited."""
 TYPES: dict[Class, frozenset[str]] = {
     "copies": frozenset({"mark", "verdict"}),
-    "access": frozenset({"question", "answer", "view", "export"}),
+    "access": frozenset({"question", "answer", "view", "export", "publication"}),
     "decisions": frozenset({"verdict", "outcome"}),
     "cited": frozenset({"question", "answer", "view", "export", "verdict", "outcome"}),
 }
-PERSONAL = TYPES["cited"]
+PERSONAL = TYPES["cited"] | TYPES["access"]
 PAGE = 200
 _DAY = ZoneInfo("Asia/Shanghai")
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -82,6 +84,7 @@ class _Payload(Struct, frozen=True):
 
     id: str = ""
     check: str = ""
+    publication: str = ""
     person: str = ""
     outcome: str = ""
     verdicts: tuple[_Mark, ...] = ()
@@ -106,6 +109,7 @@ class Retention:
             "decisions": settings.decisions_days,
             "cited": settings.cited_days,
         }
+        self._index = timedelta(days=settings.index_days)
         self._owner = owner
         self._sequencer = sequencer
         self._store = sequencer.store
@@ -119,7 +123,7 @@ class Retention:
         erased = Erased()
         for name in TYPES:
             erased += await self._expire(name, now)
-        return erased
+        return erased + Erased(documents=await self._store.unhold(before=now - self._index))
 
     async def decision(self, check: str, now: datetime, *, even_cited: bool = False) -> Erased:
         """Erase one decision: its question, answers, verdict and outcomes.
@@ -150,10 +154,11 @@ class Retention:
         even_cited: bool = False,
         progress: Progress = lambda done, of: None,
     ) -> Erased:
-        """Erase every exchange about a person, and what is kept beside the marks of his results. What a
-        record cites stays, unless ``even_cited``; so do marks and consents, which hold by themselves."""
+        """Erase every exchange about a person, what was published of him here and is known to be elsewhere,
+        and what is kept beside the marks of his results. What a record cites stays, unless ``even_cited``; so
+        do marks and consents, which hold by themselves."""
         names = {pseudonyms.current, *pseudonyms.former}
-        return await self._exchanges(
+        erased = await self._exchanges(
             0,
             lambda held: held.payload is not None and held.payload.person in names,
             {"why": "person"},
@@ -162,6 +167,7 @@ class Retention:
             copies=True,
             progress=progress,
         )
+        return erased + Erased(documents=await self._store.unhold(persons=pseudonyms.all))
 
     def _line(self, name: Class) -> timedelta:
         return timedelta(days=self._days[name])
@@ -333,7 +339,7 @@ def _payload(data: bytes) -> _Payload:
 
 def _documents_of(chosen: Collection[_Held]) -> dict[str, list[str]]:
     """The ids of the documents that go with entries, by kind."""
-    found: dict[str, list[str]] = {"check": [], CASE: [], "recognised": [], "outcome": []}
+    found: dict[str, list[str]] = {"check": [], CASE: [], "recognised": [], "outcome": [], "publication": []}
     for held in chosen:
         if held.payload is None:
             continue
@@ -343,6 +349,8 @@ def _documents_of(chosen: Collection[_Held]) -> dict[str, list[str]]:
             found["recognised"] += [f"{one.mark}|{check}" for one in held.payload.verdicts if one.mark]
         elif held.entry.type == "outcome" and held.payload.id:
             found["outcome"].append(held.payload.id)
+        elif held.entry.type == "publication":
+            found["publication"].append(held.payload.publication)
     return found
 
 

@@ -99,7 +99,7 @@ async def advise(request: Request) -> Response:
     person, reason, place = _person(call, orders), call.extension.get(BREAK_GLASS), f"extension.{BREAK_GLASS}"
     asked = check_request(call.hook_instance, person, orders, reason, place)
     with placed(orders, "hookInstance", place):
-        answer = await request.app.state.checks.ask(asked, client, "cds")
+        answer = (await request.app.state.checks.ask(asked, client, "cds")).answer
     published = gateway_of(request).rules.catalogue.reason_codes.values()
     offered = [code for code in published if code.system == OFFERED_REASONS]
     return reply({"cards": cards_of(answer, offered), "extension": {"org.lianren.decision": answer}})

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from catalog.fhir import ITEM_SYSTEM
 from gateway.errors import BadRequest
-from gateway.faces import audit_events, consent_fhir, provenance, terminology
+from gateway.faces import audit_events, consent_fhir, provenance, search, terminology
 from gateway.faces.common import FHIR_JSON, JSON, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
 from gateway.faces.orders import Order, check_request, order_of, person_of, placed, valid
@@ -57,6 +57,7 @@ async def metadata(request: Request) -> Response:
                             "type": "ServiceRequest",
                             "operation": [{"name": "check-recognition", "definition": OPERATION}],
                         },
+                        *search.capabilities(),
                         *terminology.capabilities(),
                         consent_fhir.capability(),
                         provenance.capability(),
@@ -89,7 +90,7 @@ async def check_recognition(request: Request) -> Response:
     client = client_of(request)
     asked, orders = _check_request(await read(request, dict[str, Any], FHIR_JSON, JSON))
     with placed(orders, "Parameters.parameter.where(name='requestId')", BREAK_GLASS):
-        answer = await request.app.state.checks.ask(asked, client, "fhir")
+        answer = (await request.app.state.checks.ask(asked, client, "fhir")).answer
     return reply(_parameters(answer), media_type=FHIR_JSON)
 
 

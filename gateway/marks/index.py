@@ -73,7 +73,7 @@ def index_of(result: Result, claims: Claims, entry: str, now: datetime) -> list[
     ]
 
 
-def recognised_by(answer: CheckAnswer, catalogue: Catalogue, now: datetime) -> list[Document]:
+def recognised_by(answer: CheckAnswer, person: str, catalogue: Catalogue, now: datetime) -> list[Document]:
     """The documents by which this check is found again when a mark that it recognised is withdrawn.
 
     Whose mark it was is whose institution it is, as :meth:`gateway.marks.marking.Marker.verify` made sure.
@@ -85,7 +85,7 @@ def recognised_by(answer: CheckAnswer, catalogue: Catalogue, now: datetime) -> l
             item = verdict.item.code if verdict.item else ""
             issuer = catalogue.institution(verdict.result.institution.code).gateway
             body = msgspec.json.encode(Recognition(issuer, answer.receiver.code, verdict.result.id, item))
-            found.setdefault(id_, Document(kind=RECOGNISED, id=id_, body=body, at=now))
+            found.setdefault(id_, Document(kind=RECOGNISED, id=id_, body=body, at=now, person=person))
     return list(found.values())
 
 

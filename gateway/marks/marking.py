@@ -13,8 +13,10 @@ stays: its result is answered as withdrawn, and gets no other mark for the item.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +32,7 @@ from gateway.marks.index import index_of, issue_key
 from gateway.marks.withdrawing import Withdrawals
 from gateway.signing import Signing
 from mapping import printed_range
-from recognition import STANDING, Mark, MarkState, Result, day_of, digest, facts
+from recognition import STANDING, Mark, MarkState, Result, day_of, digest, facts, versions
 from security.errors import MarkRefused
 from security.ledger import Sealed
 from security.mark import Claims, issue, to_text
@@ -44,6 +46,8 @@ LIFETIME = timedelta(days=366)
 longer than the year in which it is used again."""
 
 CACHED_S = 3600.0
+REMEMBERED = 16_384
+"""Of how many results it is remembered that their mark was verified."""
 BORROWED = "consistency:institution-not-of-this-node"
 """Flag of a result whose node may not speak for the institution that it names."""
 
@@ -64,6 +68,20 @@ class Marked(Struct, frozen=True):
 
     result: Result
     issued: Issued | None = None
+
+
+class _Verified(Struct, frozen=True):
+    """A mark that was found and verified for a result, and under what: it holds for the same catalogue and
+    trust list, within its year and lifetime, as long as nothing of the result (digest in hex) and item is
+    withdrawn."""
+
+    marked: Marked
+    digest: str
+    item: str
+    catalogue: Catalogue
+    trust: TrustList
+    year: int
+    expires: datetime
 
 
 class Marker:
@@ -100,6 +118,37 @@ class Marker:
         self._trust = trust
         self._withdrawals = withdrawals
         self._withdrawn = withdrawn
+        self._verified: OrderedDict[tuple[Result, bool], _Verified] = OrderedDict()
+
+    async def sign_all(
+        self, results: Sequence[Result], catalogue: Catalogue, now: datetime, record: Record
+    ) -> list[Marked]:
+        """All results of the own nodes for one question, marked by :meth:`sign`, which raises."""
+        older = [version.superseded_by is not None for version in versions(results)]
+        known = [self._known(one, catalogue, now, old) for one, old in zip(results, older, strict=True)]
+        new = await asyncio.gather(
+            *(
+                self.sign(one, catalogue, now, record, superseded=old)
+                for one, old, marked in zip(results, older, known, strict=True)
+                if marked is None
+            )
+        )
+        following = iter(new)
+        return [marked or next(following) for marked in known]
+
+    def _known(self, result: Result, catalogue: Catalogue, now: datetime, superseded: bool) -> Marked | None:
+        """What :meth:`sign` would give, where it found and verified this very mark before; else None."""
+        held = self._verified.get((result, superseded))
+        if (
+            held is None
+            or held.catalogue is not catalogue
+            or held.trust is not self._trust()
+            or held.year != now.year
+            or held.expires <= now
+            or self._withdrawals.of_result(held.digest, held.item)
+        ):
+            return None
+        return held.marked
 
     async def sign(
         self, result: Result, catalogue: Catalogue, now: datetime, record: Record, *, superseded: bool = False
@@ -127,13 +176,20 @@ class Marker:
         performed = result.performed or result.reported or now
         if edition is None or scope is None or superseded or result.status not in STANDING or performed > now:
             return Marked(_unmarked(result))
+        trust = self._trust()
         key = issue_key(result_digest.hex(), item.code, scope, name_of(edition), now.year)
         held, taken = await self._issued(key, result_digest, (item.code, scope))
         if taken and held is None:
             key = f"{key}|{self._signing.key.kid}|{self._status}"
             held, _ = await self._issued(key, result_digest, (item.code, scope))
         if held is not None:
-            return Marked(_with_mark(result, held.claims, held.text))
+            marked = Marked(_with_mark(result, held.claims, held.text))
+            self._verified[result, superseded] = _Verified(
+                marked, result_digest.hex(), item.code, catalogue, trust, now.year, held.claims.expires
+            )
+            if len(self._verified) > REMEMBERED:
+                self._verified.popitem(last=False)
+            return marked
         claims = Claims(
             issuer=self._owner,
             mark_id=bytes.fromhex(new_id(now)),

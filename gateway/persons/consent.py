@@ -170,6 +170,7 @@ def document_of(record: ConsentRecord, pseudonym: str) -> Document:
         key=_revocation(record.revokes) if record.revokes else record.id,
         body=msgspec.json.encode(record),
         at=record.recorded,
+        person=pseudonym,
     )
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import msgspec
 import pytest
 
+from adapters.sealing import blind
 from gateway.demo.people import BY_KEY
+from gateway.keyring import open_keys
 from gateway.model import CheckAnswer
+from gateway.persons.pseudonyms import Persons
+from security.identity import identifier
 from tests.gateway.live import NODE, OWN, PATIENT, STRANGER, Live, ask, body
 
 
@@ -191,3 +198,30 @@ def test_the_best_result_is_named_for_each_item_that_is_served(his: httpx.Client
     (best,) = answer.advice[0].best
     assert (best.result, best.others) == (answer.verdicts[0].result.id, 0)
     assert best.item == answer.verdicts[0].serves
+
+
+def test_what_is_kept_of_a_check_lies_by_the_person(gateway: Live, his: httpx.Client) -> None:
+    answer = ask(his, body())
+    sent = {"result": answer.verdicts[0].result.id, "outcome": "accepted"}
+    outcome = his.post(f"/api/v1/checks/{answer.id}/outcomes", json=sent).json()
+    mark = answer.verdicts[0].mark
+    assert mark is not None
+    ids = (answer.id, f"{mark.id}|{answer.id}", outcome["id"])
+    with closing(sqlite3.connect(gateway.store)) as connection:
+        rows = connection.execute("SELECT kind, person FROM document WHERE id IN (?, ?, ?)", ids).fetchall()
+    persons = Persons(open_keys(gateway.settings), 100)
+    whom = asyncio.run(persons.pseudonyms(identifier("resident-id", PATIENT), gateway.settings.owner))
+    assert sorted(rows) == [
+        (kind, blind(whom.current)) for kind in ("case", "check", "outcome", "recognised")
+    ]
+
+
+def test_a_refused_check_is_logged_under_its_route(gateway: Live, his: httpx.Client) -> None:
+    refused = his.post("/api/v1/checks", content=b"{", headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad-body")
+    assert gateway.events("request_refused")[-1]["route"] == "/api/v1/checks"
+
+
+def test_checks_are_asked_by_post_alone(his: httpx.Client) -> None:
+    refused = his.get("/api/v1/checks")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
