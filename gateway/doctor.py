@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from adapters import AdapterError
+from adapters import AdapterError, SqliteStore
+from adapters.migrations import HEAD
 from catalog import CatalogueError
 from catalog.timeline import name_of, shown
+from gateway._doctor_nodes import examined
 from gateway.access.client_keys import key_sources
+from gateway.broker import LaneState
 from gateway.catalogues import Catalogues
 from gateway.errors import SettingsError
 from gateway.keeper import read_roots
 from gateway.keyring import NEEDED, open_keys
+from gateway.nodes import Changes, Parts, Standing
+from gateway.rules import normaliser_of_question
 from gateway.settings import Settings
-from gateway.wiring import open_catalogues, ping_nodes
+from gateway.wiring import open_catalogues, open_tables
 from security.errors import TokenRefused, TrustError
 
 SOON = timedelta(days=30)
@@ -29,28 +36,99 @@ class Finding(Struct, frozen=True):
     detail: str
 
 
-async def examine(settings: Settings) -> list[Finding]:
-    """Look at catalogue, keys, store, clients, pins and nodes; never raises for what it finds."""
+async def examine(settings: Settings, states: Sequence[LaneState] = ()) -> list[Finding]:
+    """Look at catalogue, keys, store, disk, Redis, clients, pins and nodes; never raises for what it finds.
+
+    ``states``: how it stands with the nodes in a running gateway.
+    """
     keys = _keys(settings)
-    catalogues, store = await _kept(settings)
+    catalogues, store, standing = await _kept(settings)
     clients = await _clients(settings)
-    return [*catalogues, *keys, store, *clients, *_pins(settings), *await _nodes(settings)]
+    nodes = await _nodes(standing, states)
+    rest = [*store, _disk(settings), *await _redis(settings)]
+    return [*catalogues, *keys, *rest, *clients, *_pins(settings), *nodes]
 
 
-async def _kept(settings: Settings) -> tuple[list[Finding], Finding]:
-    """What the store says of catalogues and of itself."""
+async def _kept(settings: Settings) -> tuple[list[Finding], list[Finding], Sequence[Standing]]:
+    """What the store says of catalogues, of itself, and of nodes; those of the file where it says nothing."""
+    of_file = [Standing(node) for node in settings.nodes]
     if not settings.store and not settings.data_dir.is_dir():
-        return [], Finding("store", False, f"there is no folder {settings.data_dir}; run: lianren keys new")
+        missing = Finding("store", False, f"there is no folder {settings.data_dir}; run: lianren keys new")
+        return [], [missing], of_file
     try:
+        tables = await _tables(settings)
+        if not all(finding.ok for finding in tables):
+            return [], tables, of_file
         async with open_catalogues(settings) as (catalogues, sequencer):
             head = await sequencer.store.head()
             found = _catalogues(catalogues)
+            changes = Changes(settings, sequencer.store)
+            await changes.poll()
     except AdapterError as wrong:
-        return [], Finding("store", False, str(wrong))
+        return [], [Finding("store", False, str(wrong))], of_file
     except (SettingsError, TrustError) as wrong:
-        return [], Finding("store", False, f"it was not opened: {wrong}")
+        return [], [Finding("store", False, f"it was not opened: {wrong}")], of_file
     kind = "PostgreSQL" if settings.store else "SQLite"
-    return found, Finding("store", True, f"{kind}, {head.size} ledger entries")
+    store = [Finding("store", True, f"{kind}, {head.size} ledger entries"), *tables]
+    if changes.broken:
+        detail = (
+            f"change {changes.broken} is missing or does not open, so no later one counts: restore the store"
+        )
+        store.append(Finding("nodes", False, detail))
+    return found, store, changes.standing()
+
+
+async def _tables(settings: Settings) -> list[Finding]:
+    """The revision of the tables, and how far ahead there are partitions. Raises AdapterError."""
+    tables = open_tables(settings, migrate=False)
+    revision = await tables.revision()
+    if not revision:
+        return []  # a new store: opening it makes them
+    if revision != HEAD:
+        detail = f"revision {revision}, this version's is {HEAD}; run: lianren store upgrade"
+        return [Finding("tables", False, detail)]
+    if isinstance(tables, SqliteStore):
+        return [Finding("tables", True, f"revision {revision}")]
+    await tables.open()
+    try:
+        until = await tables.partitioned_until()
+    finally:
+        await tables.close()
+    ok = until > datetime.now(UTC)
+    todo = "" if ok else "; run: lianren store upgrade"
+    return [Finding("tables", ok, f"revision {revision}, partitions until {until:%Y-%m-%d}{todo}")]
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.data_dir if settings.data_dir.is_dir() else settings.data_dir.parent
+    try:
+        free = shutil.disk_usage(folder).free >> 20
+    except OSError as wrong:
+        return Finding("disk", False, f"{folder}: {wrong.strerror}")
+    return Finding("disk", free >= settings.disk_warn_mb, f"{free} MB are left for data_dir")
+
+
+async def _redis(settings: Settings) -> list[Finding]:
+    """Whether it keeps a value; without it the gateway goes on, slower."""
+    if not settings.redis:
+        return []
+    from adapters.redis_cache import RedisCache
+
+    failed: list[str] = []
+    try:
+        cache = RedisCache(
+            settings.redis, lambda _, error: failed.append(type(error).__name__), timeout_seconds=1.0
+        )
+    except AdapterError as wrong:
+        return [Finding("redis", False, str(wrong))]
+    try:
+        await cache.set("doctor", b"1", 1.0)
+        if not failed and await cache.get("doctor") != b"1":
+            failed.append("it did not keep a value")
+    finally:
+        await cache.close()
+    detail = f"{failed[0]}; the gateway goes on without it, slower" if failed else "keeps values"
+    return [Finding("redis", not failed, detail)]
 
 
 def _catalogues(catalogues: Catalogues) -> list[Finding]:
@@ -142,16 +220,9 @@ def _pins(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _nodes(settings: Settings) -> list[Finding]:
-    try:
-        reports = await ping_nodes(settings)
-    except SettingsError as wrong:
-        return [Finding("nodes", False, str(wrong))]
-    return [
-        Finding(
-            f"node {report.node}",
-            report.state in ("answered", "empty"),
-            f"{report.state} in {report.took_ms} ms" + (f": {report.detail}" if report.detail else ""),
-        )
-        for report in reports
-    ]
+async def _nodes(standing: Sequence[Standing], states: Sequence[LaneState]) -> list[Finding]:
+    """Those that are somewhere else: what is published is in the store."""
+    asked = [one for one in standing if one.settings.kind != "published"]
+    known = {state.node: state for state in states}
+    rows = await examined(asked, Parts(normaliser=normaliser_of_question), known, SOON)
+    return [Finding(*row) for row in rows]

@@ -8,24 +8,29 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.commands.common import AsJson, Config, Stop, console, plainly, print_json, settings_from
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def serve(config: Config) -> None:
     """Run the gateway."""
     from gateway.app import create_app
     from gateway.log import LibraryLog, Log
+    from gateway.serving import Draining, config_of
 
     settings = settings_from(config)
     log = Log()
     logging.getLogger().addHandler(LibraryLog(log))
     app = create_app(settings, log)
     with plainly():
-        _run(app, settings.host, settings.port, settings.uds)
+        server = Draining(config_of(app, settings.host, settings.port), app, settings.drain_s, log)
+        _run(server, settings.host, settings.port, settings.uds)
         if app.failed:
             raise app.failed
 
@@ -37,35 +42,23 @@ def source(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
 ) -> None:
     """Run a FHIR source node: what a hospital without a FHIR server publishes its results through."""
+    from uvicorn import Server
+
+    from gateway.serving import config_of
     from gateway.source import create_source
 
     with plainly():
         app = create_source(store, institution=institution)
-    _run(app, host, port)
+    _run(Server(config_of(app, host, port)), host, port)
 
 
-def _run(app: Any, host: str, port: int, uds: Path | None = None) -> None:
+def _run(server: uvicorn.Server, host: str, port: int, uds: Path | None = None) -> None:
     """Serve until told to stop, or until the app says that it cannot start."""
-    import uvicorn
-
     sockets = [_unix_socket(uds)] if uds else None
     if not uds:
         _try_port(host, port)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            access_log=False,
-            log_level="critical",
-            server_header=False,
-        )
-    )
     with suppress(SystemExit, KeyboardInterrupt):  # uvicorn exits where the app did not start
-        asyncio.run(server.serve(sockets))
+        server.run(sockets)
 
 
 def _try_port(host: str, port: int) -> None:

@@ -18,6 +18,7 @@ TOP = {
 }
 NODE = {"id": '"his"', "kind": '"fhir"', "url": '"http://127.0.0.1:9000"', "institution": '"EX-CQ-01"'}
 CLIENT = {"id": '"his"', "roles": '["his"]', "token_sha256": f'"{"0" * 64}"'}
+KEYS_AT = {"id": '"his"', "roles": '["his"]'}
 PIN = {"owner": '"sc"', "url": '"http://127.0.0.1:8081"', "keys_file": '"sc.json"'}
 
 
@@ -83,11 +84,47 @@ def test_a_missing_setting_is_named(tmp_path: Path, key: str) -> None:
         ("nodes", NODE | {"institution": '""'}, "nodes.0.institution"),
         ("nodes", NODE | {"kind": '"dicomweb"'}, "nodes.0.identity"),
         ("nodes", NODE | {"colour": '"red"'}, "nodes.0.colour"),
+        ("nodes", NODE | {"kind": '"published"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '""'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"http://192.0.2.1/fhir"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https://name:secret@example.org/fhir"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https://example.org/fhir?key=1"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https://example.org/fhir#top"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https:///fhir"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https://example.org:port/fhir"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https://示例.cn/fhir"'}, "nodes.0.url"),
+        ("nodes", NODE | {"url": '"https://example.org/fhir\\r\\nX: 1"'}, "nodes.0.url"),
+        ("nodes", NODE | {"identity": '"his"'}, "nodes.0.identity"),
+        ("nodes", NODE | {"kind": '"gateway"', "owner": '"cq"'}, "nodes.0.owner"),
+        ("nodes", NODE | {"user": '"lianren"'}, "nodes.0.user"),
+        ("nodes", NODE | {"password_file": '"password"'}, "nodes.0.user"),
+        ("nodes", NODE | {"user": '"a:b"', "password_file": '"password"'}, "nodes.0.user"),
+        (
+            "nodes",
+            NODE | {"user": '"lianren"', "password_file": '"password"', "token_file": '"token"'},
+            "nodes.0.token_file",
+        ),
+        ("nodes", NODE | {"certificate_key_file": '"key.pem"'}, "nodes.0.certificate_key_file"),
+        ("nodes", NODE | {"kinds": "[]"}, "nodes.0.kinds"),
+        ("nodes", NODE | {"charset": '"big5"'}, "nodes.0.charset"),
+        ("nodes", NODE | {"proxy": '"socks5://127.0.0.1:1080"'}, "nodes.0.proxy"),
+        ("nodes", NODE | {"proxy": '"http://proxy:port"'}, "nodes.0.proxy"),
+        ("nodes", NODE | {"dialect": '{search = "put"}'}, "nodes.0.dialect.search"),
+        ("nodes", NODE | {"dialect": '{tongue = "x"}'}, "nodes.0.dialect.tongue"),
         ("clients", CLIENT | {"token_sha256": '"secret"'}, "clients.0.token_sha256"),
         ("clients", CLIENT | {"roles": "[]"}, "clients.0.roles"),
         ("clients", CLIENT | {"roles": '["king"]'}, "clients.0.roles.0"),
         ("clients", CLIENT | {"token": '"secret"'}, "clients.0.token"),
         ("pins", PIN | {"url": '"sc"'}, "pins.0.url"),
+        ("pins", PIN | {"url": '"http://192.0.2.1"'}, "pins.0.url"),
+        ("pins", PIN | {"url": '"http://[::1"'}, "pins.0.url"),
+        ("pins", PIN | {"url": '"https://name:secret@example.org"'}, "pins.0.url"),
+        ("pins", PIN | {"url": '"https://example.org/?a=b"'}, "pins.0.url"),
+        ("pins", PIN | {"url": '"https://example.org\\r\\n.other"'}, "pins.0.url"),
+        ("clients", KEYS_AT | {"jwks_url": '"https://name:secret@example.org/keys"'}, "clients.0.jwks_url"),
+        ("clients", KEYS_AT | {"jwks_url": '"https://示例.cn/keys"'}, "clients.0.jwks_url"),
+        ("clients", KEYS_AT | {"jwks_url": '"https://example.org/keys?a=b c"'}, "clients.0.jwks_url"),
+        ("clients", KEYS_AT | {"jwks_url": '"http://192.0.2.1/keys"'}, "clients.0.jwks_url"),
     ],
 )
 def test_a_wrong_table_is_one_line_that_names_its_key(
@@ -110,6 +147,18 @@ def test_two_clients_of_one_name_are_refused(tmp_path: Path) -> None:
     text = file.read_text(encoding="utf-8")
     file.write_text(text + "\n" + text[text.index("[[clients]]") :], encoding="utf-8")
     assert defect(file).startswith("clients.")
+
+
+def test_an_address_with_a_password_is_not_repeated(tmp_path: Path) -> None:
+    line = defect(written(tmp_path, nodes=NODE | {"url": '"https://name:secret@example.org/fhir"'}))
+    assert "secret" not in line
+
+
+def test_the_files_of_a_node_count_from_the_folder_of_the_settings(tmp_path: Path) -> None:
+    settings = load_settings(
+        written(tmp_path, {"node_files": '"nodes"'}, nodes=NODE | {"ca_file": '"ca.pem"'})
+    )
+    assert (settings.node_files, settings.nodes[0].ca_file) == (tmp_path / "nodes", tmp_path / "ca.pem")
 
 
 @pytest.mark.parametrize("key", ["store", "redis"])
