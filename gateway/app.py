@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from gateway.checks import Checks
 from gateway.errors import TABLE
@@ -22,13 +24,16 @@ from gateway.faces import (
     fhir,
     ledger,
     marks,
+    nodes,
     oauth,
     operations,
     operator,
     peer,
     provenance,
+    publications,
     rest,
     review,
+    search,
     statistics,
     terminology,
     witness,
@@ -36,18 +41,69 @@ from gateway.faces import (
 from gateway.faces.access import Access
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
-from gateway.log import Log
+from gateway.flow import Flow
+from gateway.log import ABOUT, Log
+from gateway.metrics import Metrics, face_of
 from gateway.outcomes import Outcomes
 from gateway.peers import Peers
 from gateway.persons.consenting import Consenting
+from gateway.publications import Publications
+from gateway.search import Searching
 from gateway.settings import Settings
 from gateway.stewarding import Stewarding
+from gateway.tracing import Traces, open_traces
 from gateway.wiring import open_gateway
 
 VERSION = "0.3.0"
 
 
-def create_app(settings: Settings, log: Log | None = None) -> Guard:
+class Application:
+    """Pure ASGI, outermost: what a server runs. It counts, times and traces every request.
+
+    ``flow`` ends it in order; ``failed`` says why it could not be started, where it could not.
+    """
+
+    def __init__(self, guard: Guard, flow: Flow) -> None:
+        self._guard = guard
+        self.flow = flow
+        self.failed: Exception | None = None
+        self._metrics: Metrics | None = None
+        self._traces: Traces | None = None
+
+    def started(self, metrics: Metrics, traces: Traces | None) -> None:
+        """The gateway runs, and is seen by these."""
+        self._metrics = self._guard.metrics = metrics
+        self._traces = traces
+        self.flow.observe(metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the life of the whole."""
+        if scope["type"] != "http":
+            await self._guard(scope, receive, send)
+            return
+        began = time.perf_counter()
+        try:
+            if self._traces:
+                await self._traced(self._traces, scope, receive, send)
+            else:
+                await self._guard(scope, receive, send)
+        finally:
+            if self._metrics:
+                status = scope["state"].get("status", "aborted")
+                self._metrics.request(face_of(scope["path"]), status, time.perf_counter() - began)
+
+    async def _traced(self, traces: Traces, scope: Scope, receive: Receive, send: Send) -> None:
+        with traces.request(scope["method"], scope["headers"]) as span:
+            ABOUT.set({"trace": span.trace_id})
+            await self._guard(scope, receive, send)
+            span.answered(
+                face_of(scope["path"]),
+                getattr(scope.get("route"), "path", ""),
+                scope["state"].get("status", 0),
+            )
+
+
+def create_app(settings: Settings, log: Log | None = None) -> Application:
     """The gateway as an ASGI application; it opens its stores and nodes when the server starts it.
 
     Raises (when started):
@@ -59,9 +115,11 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             try:
+                if traces := open_traces(settings.otlp_url, VERSION, settings.owner):
+                    stack.push_async_callback(traces.aclose)
                 gateway = await stack.enter_async_context(open_gateway(settings, write))
             except Exception as error:
-                guard.failed = error  # the server tells only that, not why, it did not start
+                application.failed = error  # the server tells only that, not why, it did not start
                 raise
             checks = Checks(gateway)
             app.state.gateway = gateway
@@ -69,19 +127,30 @@ def create_app(settings: Settings, log: Log | None = None) -> Guard:
             app.state.consenting = Consenting(gateway)
             app.state.outcomes = Outcomes(gateway, checks)
             app.state.peers = Peers(gateway)
+            app.state.publications = Publications(gateway)
             app.state.explaining = Explaining(gateway)
             app.state.stewarding = Stewarding(gateway)
+            app.state.searching = Searching(gateway)
             app.state.terminologies = terminology.Terminologies(gateway)
-            guard.metrics = gateway.metrics
+            app.state.flow = flow
+            application.started(gateway.metrics, traces)
             yield
 
     app = describe_app(lifespan)
-    guard = Guard(Access(terminology.Direct(app), app), write, explained=settings.refusals == "explained")
+    flow = Flow(
+        Access(rest.Direct(search.Direct(terminology.Direct(app), app), app), app),
+        in_flight=settings.max_in_flight,
+        waiting=settings.max_waiting,
+        patience={"order": settings.deadline_ms / 1000, "background": settings.search_deadline_ms / 1000},
+        log=write,
+    )
+    guard = Guard(flow, write, explained=settings.refusals == "explained")
+    application = Application(guard, flow)
     for kind in TABLE:
         app.add_exception_handler(kind, guard.handle)
     for further in (HTTPException, Exception):
         app.add_exception_handler(further, guard.handle)
-    return guard
+    return application
 
 
 def describe_app(lifespan: object = None) -> FastAPI:
@@ -93,9 +162,13 @@ def describe_app(lifespan: object = None) -> FastAPI:
         lifespan=lifespan,  # type: ignore[arg-type]
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own traces and logs hold addresses and the words of exceptions: never, whatever the
+        # environment says (gateway.tracing makes this gateway's)
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for face in (
         rest,
+        publications,
         consents,
         explain,
         review,
@@ -104,6 +177,7 @@ def describe_app(lifespan: object = None) -> FastAPI:
         peer,
         fhir,
         consent_fhir,
+        search,
         terminology,
         cds,
         ledger,
@@ -114,6 +188,7 @@ def describe_app(lifespan: object = None) -> FastAPI:
         oauth,
         operations,
         operator,
+        nodes,
         docs,
     ):
         app.include_router(face.router)

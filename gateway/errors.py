@@ -11,6 +11,8 @@
     ├── RequestIdReused             the request id came before with another body
     ├── PrefetchMissing             CDS Hooks: what the discovery asked for was not sent (412)
     ├── TooManyRequests             a rate limit (429)
+    ├── Overloaded                  more requests at once than one process holds (503)
+    ├── Stopping                    this process ends and takes nothing new (503)
     └── EvidenceUnavailable         the ledger cannot keep evidence, so nothing is answered
     catalog.CatalogueError          └── UnknownEntry
     security.TrustError             └── IdentityRefused, KeyStoreError, …
@@ -92,6 +94,14 @@ class TooManyRequests(GatewayError):
         self.retry_after = retry_after
 
 
+class Overloaded(GatewayError):
+    """As many requests are worked on, and wait, as this process holds."""
+
+
+class Stopping(GatewayError):
+    """This process was told to stop: it finishes what it has, and takes nothing new."""
+
+
 class EvidenceUnavailable(GatewayError):
     """The ledger cannot keep the evidence of an answer, so there is no answer."""
 
@@ -120,6 +130,8 @@ TABLE: dict[type[Exception], Row] = {
     KeyTaken: Row(409, "conflict", "caller", "conflict", "request_refused"),
     PrefetchMissing: Row(412, "prefetch-missing", "caller", "required", "request_refused"),
     TooManyRequests: Row(429, "too-many-requests", "caller", "throttled", "request_refused"),
+    Overloaded: Row(503, "overloaded", "gateway", "throttled", "requests_shed"),
+    Stopping: Row(503, "stopping", "gateway", "transient", "requests_shed"),
     EvidenceUnavailable: Row(503, "evidence-unavailable", "gateway", "transient", "evidence_unavailable"),
     StoreUnavailable: Row(503, "store-unavailable", "gateway", "transient", "evidence_unavailable"),
     AdapterError: Row(503, "store-error", "gateway", "transient", "evidence_unavailable"),

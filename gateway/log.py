@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TextIO
 
 import msgspec
@@ -16,14 +19,23 @@ import msgspec
 EVENTS: dict[str, frozenset[str]] = {
     "started": frozenset({"name", "owner", "catalogue", "nodes", "store", "log_size"}),
     "stopped": frozenset({"name"}),
+    "draining": frozenset({"requests"}),
+    "drained": frozenset({"left", "took_ms"}),
+    "requests_shed": frozenset({"refused", "in_flight"}),
     "check_answered": frozenset(
         {"check", "client", "face", "verdicts", "nodes", "took_ms", "ledger_index", "replayed"}
     ),
     "results_answered": frozenset({"question", "client", "results", "nodes", "took_ms"}),
+    "search_answered": frozenset({"search", "client", "type", "resources", "nodes", "took_ms"}),
     "break_glass": frozenset({"check", "client", "institution", "consent"}),
     "consent_recorded": frozenset({"consent", "client", "directive"}),
     "consent_revoked": frozenset({"consent", "client"}),
     "outcome_recorded": frozenset({"check", "client", "outcome", "reason_code"}),
+    "node_changed": frozenset({"node", "act", "step"}),
+    "node_refused": frozenset({"node", "detail"}),
+    "published": frozenset({"publication", "client", "node", "kept", "removed", "announced"}),
+    "node_left_alone": frozenset({"node", "reason", "seconds"}),
+    "node_back": frozenset({"node"}),
     "node_failed": frozenset({"node", "state", "took_ms", "detail"}),
     "request_refused": frozenset({"request", "method", "route", "status", "code", "reason"}),
     "client_keys_missing": frozenset({"client", "detail"}),
@@ -54,6 +66,9 @@ EVENTS: dict[str, frozenset[str]] = {
     "library": frozenset({"logger", "level"}),
 }
 
+ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+"""What every line says that is written while a request is worked on: ``request``, its id, and ``trace``."""
+
 
 class Log:
     """Writes declared events to a stream."""
@@ -71,7 +86,8 @@ class Log:
         undeclared = fields.keys() - EVENTS[event]
         if undeclared:
             raise ValueError(f"the log event {event} does not declare {sorted(undeclared)}")
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": at, "event": event, **ABOUT.get(), **fields}
         self._stream.write(msgspec.json.encode(line).decode() + "\n")
         self._stream.flush()
 

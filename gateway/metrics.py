@@ -6,12 +6,34 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+_FACES = {
+    ".well-known": "oauth",
+    "api": "rest",
+    "cds-services": "cds",
+    "console": "console",
+    "dicomweb": "dicomweb",
+    "fhir": "fhir",
+    "health": "operations",
+    "ledger": "ledger",
+    "metrics": "operations",
+    "oauth": "oauth",
+    "trust": "trust",
+    "witness": "witness",
+}
+"""First word of an address → face."""
+
+
+def face_of(path: str) -> str:
+    """The face that a request comes in by; ``other`` for an address of none."""
+    return "peer" if path == "/api/v1/results" else _FACES.get(path[1:].partition("/")[0], "other")
+
 
 class Metrics:
     """One registry a gateway, so that several can live in one process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._of_requests: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
         self.checks = Counter(
             "lianren_checks_total", "Checks answered", ["face", "complete"], registry=self._registry
         )
@@ -27,11 +49,82 @@ class Metrics:
             ["node", "state"],
             registry=self._registry,
         )
+        self.publications = Counter(
+            "lianren_publications_total", "Publications carried out", ["node"], registry=self._registry
+        )
+        self.node_seconds = Histogram(
+            "lianren_node_seconds",
+            "Time of a request to a node",
+            ["node"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.node_reused = Counter(
+            "lianren_node_reused_total",
+            "Answers without a request of their own: told again, or joined while another asked",
+            ["node", "how"],
+            registry=self._registry,
+        )
+        self.node_late = Counter(
+            "lianren_node_late_total",
+            "Answers that came after their deadline, for the next question",
+            ["node"],
+            registry=self._registry,
+        )
+        self.node_hedges = Counter(
+            "lianren_node_hedges_total", "Requests made a second time", ["node"], registry=self._registry
+        )
+        self.node_in_flight = Gauge(
+            "lianren_node_in_flight", "Requests to a node under way", ["node"], registry=self._registry
+        )
+        self.node_waiting = Gauge(
+            "lianren_node_waiting",
+            "Questions that wait for their turn at a node",
+            ["node"],
+            registry=self._registry,
+        )
+        self.node_left_alone = Gauge(
+            "lianren_node_left_alone",
+            "1 while a node is left alone because it failed, or is tried again",
+            ["node"],
+            registry=self._registry,
+        )
         self.refusals = Counter(
             "lianren_refusals_total", "Requests refused, by code", ["code"], registry=self._registry
         )
         self.seconds = Histogram(
             "lianren_check_seconds", "Time of a check", ["face"], buckets=_SECONDS, registry=self._registry
+        )
+        self.requests = Counter(
+            "lianren_requests_total", "Requests answered", ["face", "status"], registry=self._registry
+        )
+        self.request_seconds = Histogram(
+            "lianren_request_seconds",
+            "Time of a request, waiting included",
+            ["face"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "lianren_requests_in_flight", "Requests worked on", ["urgency"], registry=self._registry
+        )
+        self.waiting = Gauge(
+            "lianren_requests_waiting",
+            "Requests that wait for their turn",
+            ["urgency"],
+            registry=self._registry,
+        )
+        self.shed = Counter(
+            "lianren_requests_shed_total",
+            "Requests refused because of too many, or of the end of the process",
+            ["urgency"],
+            registry=self._registry,
+        )
+        self.searches = Counter(
+            "lianren_searches_total", "Searches answered", ["type", "complete"], registry=self._registry
+        )
+        self.search_seconds = Histogram(
+            "lianren_search_seconds", "Time of a search", buckets=_SECONDS, registry=self._registry
         )
         self.consent_denials = Counter(
             "lianren_consent_denials_total",
@@ -99,6 +192,15 @@ class Metrics:
             "lianren_withdrawals_total", "Marks withdrawn, by reason", ["reason"], registry=self._registry
         )
         self.cache_errors = Counter("lianren_cache_errors_total", "Cache failures", registry=self._registry)
+
+    def request(self, face: str, status: int | str, seconds: float) -> None:
+        """Count and time a request; ``status`` is ``aborted`` where no answer began."""
+        known = self._of_requests.get((face, status))
+        if known is None:  # looking labels up costs more than counting
+            known = self.requests.labels(face, status), self.request_seconds.labels(face)
+            self._of_requests[face, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from adapters.node import Report
 from catalog import Kind
@@ -208,6 +208,67 @@ class CheckAnswer(Struct, frozen=True, kw_only=True):
     ledger: LedgerRef
     consent: ConsentRule = ConsentRule()
     withdrawn: tuple[WithdrawnOut, ...] = ()
+
+
+class AnnouncedIn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """That a node holds something of a group (``lab``, ``imaging``, ``imaging:CT``) of a person, performed or
+    reported from ``first`` to ``last``."""
+
+    group: Annotated[str, Meta(pattern=r"^(lab|imaging(:[A-Z]{2,16})?)$(?!\n)")]
+    first: AwareTime
+    last: AwareTime
+
+
+class EntryIn(Struct, frozen=True):
+    """One resource of a Bundle."""
+
+    resource: Raw
+
+
+class BundleIn(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A FHIR R4 collection Bundle."""
+
+    resource_type: Literal["Bundle"]
+    type: Literal["collection"]
+    entry: Annotated[list[EntryIn], Meta(min_length=1, max_length=1000)]
+
+
+class PublicationIn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a node holds of one person: announced only, or with the resources themselves (``bundle``).
+
+    ``bundle`` is a FHIR R4 collection Bundle of the Patient and his DiagnosticReports, Observations,
+    ImagingStudies and Specimens; a resource that came before is replaced. ``removed`` names those
+    (``Observation/a1``) that are gone; ``afresh``: everything that came before is. One ``request_id`` is
+    carried out once.
+    """
+
+    request_id: RequestId
+    node: ShortText
+    patient: PersonIn
+    announced: Annotated[list[AnnouncedIn], Meta(max_length=50)] = []
+    bundle: BundleIn | UnsetType = UNSET
+    removed: Annotated[list[ShortText], Meta(max_length=1000)] = []
+    afresh: bool = False
+
+
+class PointerOut(Struct, frozen=True, kw_only=True):
+    """That the node is known to hold something of a group, from ``first`` to ``last``."""
+
+    group: str
+    first: datetime
+    last: datetime
+
+
+class PublicationOut(Struct, frozen=True, kw_only=True):
+    """A publication as carried out: how many resources were kept and removed, and what is known by it."""
+
+    id: str
+    request_id: str
+    node: str
+    kept: int
+    removed: int
+    pointers: tuple[PointerOut, ...]
+    ledger: LedgerRef
 
 
 class WithdrawalIn(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,24 +8,22 @@ every setting; a test compares.
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway._settings_checks import checked
 from gateway.errors import SettingsError
 
-Role = Literal["his", "auditor", "peer", "steward", "operator"]
+Role = Literal["his", "auditor", "peer", "steward", "operator", "publisher"]
 PurposeOfUse = Literal["TREAT", "ETREAT", "BTG", "HOPERAT", "HPAYMT", "PUBHLTH", "PATRQT"]
 """Why data are asked for: codes of HL7 v3 PurposeOfUse, system
 http://terminology.hl7.org/CodeSystem/v3-ActReason."""
 ENV_PREFIX = "LIANREN_"
 SECRET_KEYS = ("store", "redis")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 _WORDS = {"extra_forbidden": "is no setting; see docs/operator.md", "missing": "is missing"}
@@ -35,13 +33,32 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class DialectSettings(_Strict):
+    """How a node differs from what FHIR servers commonly understand."""
+
+    search: Literal["post", "get"] = Field(
+        default="post",
+        description="`get` puts the person's number into the node's URLs; only where its logs are under"
+        " control",
+    )
+    patient: Literal["reference", "id"] = Field(
+        default="reference", description="how a search names the patient: `Patient/<id>` or the bare id"
+    )
+    since: bool = Field(default=True, description="whether it finds anything with a bound on the date")
+    specimens: bool = Field(default=True, description="whether it is asked for the specimens of its results")
+    page: int = Field(default=200, ge=1, le=1000, description="results asked for in one page")
+
+
 class NodeSettings(_Strict):
-    """A system that is asked: a FHIR server, a DICOMweb archive, or another gateway."""
+    """A system that is asked: a FHIR server, a DICOMweb archive, another gateway, or what an institution
+    published to this one."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="name of the node in answers and logs")
-    kind: Literal["fhir", "dicomweb", "gateway"] = Field(description="what protocol it speaks")
+    kind: Literal["fhir", "dicomweb", "gateway", "published"] = Field(description="what protocol it speaks")
     url: str = Field(
-        pattern=r"^https?://", description="base address; for `dicomweb` the one before /studies"
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="base address; for `dicomweb` the one before /studies; none for `published`",
     )
     institution: str = Field(default="", description="code of the institution whose results it holds")
     further_institutions: list[str] = Field(
@@ -51,8 +68,57 @@ class NodeSettings(_Strict):
     identity: str = Field(
         default="", description="for `dicomweb`: id of the FHIR node that knows its patients"
     )
+    kinds: list[Literal["imaging", "lab"]] = Field(
+        default=["imaging", "lab"], min_length=1, description="what it is asked for"
+    )
+    publishes: bool = Field(
+        default=False,
+        description="whether it announces everything it holds; then it is asked only about persons it"
+        " announced",
+    )
     timeout_ms: int = Field(default=400, ge=10, le=60_000, description="longest time for one question")
+    connect_ms: int = Field(default=1000, ge=10, le=60_000, description="longest time to connect")
+    write_ms: int = Field(default=5000, ge=10, le=60_000, description="longest time to send a request")
+    first_byte_ms: int = Field(
+        default=5000, ge=10, le=60_000, description="longest time until an answer begins"
+    )
+    between_bytes_ms: int = Field(
+        default=2000, ge=10, le=60_000, description="longest time between two pieces of an answer"
+    )
+    late_ms: int = Field(
+        default=5000,
+        ge=0,
+        le=60_000,
+        description="how long an answer that misses the deadline is waited for, for the next question",
+    )
+    connections: int = Field(default=16, ge=1, le=256, description="requests to it at one time")
+    waiting: int = Field(default=64, ge=0, le=4096, description="questions that may wait for their turn")
+    hedge_ms: int = Field(
+        default=0, ge=0, le=60_000, description="after which a read is asked a second time; 0: never"
+    )
+    breaker_failures: int = Field(
+        default=5, ge=1, le=1000, description="failures in a row after which it is left alone for a while"
+    )
+    breaker_s: float = Field(default=5.0, ge=0.1, le=600, description="how long it is left alone, at first")
     token_file: Path | None = Field(default=None, description="file with the bearer token sent to the node")
+    user: str = Field(default="", description="name for HTTP basic authentication")
+    password_file: Path | None = Field(default=None, description="file with the password that goes with it")
+    certificate_file: Path | None = Field(default=None, description="client certificate (PEM) shown to it")
+    certificate_key_file: Path | None = Field(
+        default=None, description="private key (PEM) of that certificate"
+    )
+    ca_file: Path | None = Field(
+        default=None, description="certificates (PEM) that its own must come from, in place of the system's"
+    )
+    proxy: str = Field(
+        default="", pattern=r"^(http://[!-?A-~]{1,200})?$", description="HTTP proxy on the way to it"
+    )
+    charset: Literal["utf-8", "gb18030"] = Field(
+        default="utf-8", description="character set of its answers where they do not say"
+    )
+    dialect: DialectSettings = Field(
+        default_factory=DialectSettings, description="how it differs, as [nodes.dialect]"
+    )
 
 
 class ClientSettings(_Strict):
@@ -99,7 +165,7 @@ class RetentionSettings(_Strict):
     """How many days is kept what names a pseudonym or holds a result; then it is erased. The ledger stays."""
 
     access_days: int = Field(
-        default=1096, ge=180, description="payloads of questions, answers, views and exports"
+        default=1096, ge=180, description="payloads of questions, answers, views, exports, publications"
     )
     decisions_days: int = Field(
         default=5479, ge=180, description="verdicts, outcomes and answers nobody cited in a record"
@@ -107,6 +173,12 @@ class RetentionSettings(_Strict):
     cited_days: int = Field(default=10_958, ge=180, description="those that were cited in a record")
     copies_days: int = Field(
         default=180, ge=1, description="copies of results, from which a case is replayed"
+    )
+    index_days: int = Field(
+        default=366,
+        ge=1,
+        description="results that were published here, and pointers to where results are, by the result's"
+        " time",
     )
 
 
@@ -133,11 +205,36 @@ class Settings(BaseSettings):
         description="catalogue folder, published at the start; the bundled illustrative one if unset and"
         " nothing was published",
     )
-    catalogue_poll_s: int = Field(
-        default=5, ge=1, le=3600, description="seconds between two looks for published editions"
+    catalogue_poll_s: float = Field(
+        default=5, ge=0.1, le=3600, description="seconds between two looks for published editions and nodes"
     )
     deadline_ms: int = Field(
         default=500, ge=50, le=60_000, description="time for one check when the caller sets none"
+    )
+    search_deadline_ms: int = Field(
+        default=2000, ge=50, le=60_000, description="time for one search when the caller sets none"
+    )
+    hops: int = Field(
+        default=1, ge=0, le=4, description="gateways that a question may pass, one after another"
+    )
+    cache_s: float = Field(
+        default=2.0, ge=0, le=300, description="seconds that a node's results may be told again; 0: never"
+    )
+    cache_empty_s: float = Field(default=1.0, ge=0, le=300, description="the same where it had none")
+    max_in_flight: int = Field(
+        default=256, ge=1, le=65_536, description="requests worked on at one time by one process"
+    )
+    max_waiting: int = Field(
+        default=512, ge=0, le=65_536, description="further ones that wait; more are refused with 503"
+    )
+    drain_s: int = Field(
+        default=20, ge=1, le=3600, description="seconds for requests in flight when told to stop"
+    )
+    otlp_url: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="base address of a collector of OpenTelemetry traces (OTLP over HTTP, `/v1/traces` is"
+        " added); none are made if unset",
     )
     lookback_days: int = Field(default=180, ge=1, le=3660, description="how far back nodes are asked")
     body_limit: int = Field(default=1_048_576, ge=1024, description="largest request body in bytes")
@@ -175,6 +272,9 @@ class Settings(BaseSettings):
         le=86_400,
         description="seconds between two looks for withdrawn marks of others, and for their keys, at most 60",
     )
+    migrate: bool = Field(
+        default=True, description="whether a start brings the tables up to date; false where a job does it"
+    )
     disk_warn_mb: int = Field(
         default=1024, ge=1, description="free space of the embedded store below which readiness warns"
     )
@@ -186,9 +286,15 @@ class Settings(BaseSettings):
         default="", description="postgresql:// address; embedded SQLite below data_dir if unset"
     )
     redis: str = Field(
-        default="", description="redis:// address shared by replicas; in-process cache if unset"
+        default="",
+        description="what replicas share: redis:// or rediss://, or redis+cluster://host:port,host:port;"
+        " each process for itself if unset",
     )
     key_passphrase_file: Path | None = Field(default=None, description="file with the passphrase of the keys")
+    node_files: Path | None = Field(
+        default=None,
+        description="folder with the files that nodes set at run time may name; they may name none if unset",
+    )
     nodes: list[NodeSettings] = Field(default_factory=list, description="the nodes, as [[nodes]] tables")
     clients: list[ClientSettings] = Field(
         default_factory=list, description="who may ask, as [[clients]] tables"
@@ -236,7 +342,7 @@ def load_settings(file: Path) -> Settings:
         where = variable if variable in os.environ else str(file)
         what = _WORDS.get(first["type"], first["msg"])
         raise SettingsError(f"{where}: {place}: {what}") from None
-    return _checked(file, _from_folder(file.resolve().parent, settings))
+    return checked(file, _from_folder(file.resolve().parent, settings))
 
 
 def _from_folder(folder: Path, settings: Settings) -> Settings:
@@ -257,68 +363,3 @@ def _from_folder(folder: Path, settings: Settings) -> Settings:
             "pins": [pin.model_copy(update=absolute(pin)) for pin in settings.pins],
         }
     )
-
-
-def _checked(file: Path, settings: Settings) -> Settings:
-    """What one field alone cannot tell."""
-    if settings.demo and settings.host not in LOOPBACK:
-        raise SettingsError(f"{file}: host: the demo mode listens on loopback only, not on {settings.host}")
-    for name in ("id", "token_sha256"):
-        values = [getattr(client, name) for client in settings.clients]
-        for number, value in enumerate(values):
-            if value and values.index(value) < number:
-                raise SettingsError(f"{file}: clients.{number}.{name}: another client has it already")
-    fhir = {node.id for node in settings.nodes if node.kind == "fhir"}
-    ids = [node.id for node in settings.nodes]
-    for number, client in enumerate(settings.clients):
-        _let_in(file, f"clients.{number}", client, settings)
-    if settings.client_certificate_header and not settings.uds:
-        raise SettingsError(
-            f"{file}: client_certificate_header: needs uds; over TCP anybody could send that header"
-        )
-    for number, node in enumerate(settings.nodes):
-        if ids.count(node.id) > 1:
-            raise SettingsError(f"{file}: nodes.{number}.id: {node.id!r} is there twice")
-        if node.kind == "dicomweb" and node.identity not in fhir:
-            raise SettingsError(
-                f"{file}: nodes.{number}.identity: {node.identity!r} is no FHIR node; an archive needs one"
-                " that knows its patients' local numbers"
-            )
-        if node.kind != "gateway" and not node.institution:
-            raise SettingsError(f"{file}: nodes.{number}.institution: is missing; whose results are these?")
-        if node.kind == "gateway" and node.owner in ("", settings.owner):
-            raise SettingsError(f"{file}: nodes.{number}.owner: must be the owner id of the other gateway")
-        _over_tls(file, f"nodes.{number}.url", node.url)
-    for number, pin in enumerate(settings.pins):
-        _over_tls(file, f"pins.{number}.url", pin.url)
-    days = settings.retention
-    if days.cited_days < max(days.access_days, days.decisions_days):
-        raise SettingsError(
-            f"{file}: retention.cited_days: must not be less than access_days and decisions_days"
-        )
-    return settings
-
-
-def _let_in(file: Path, key: str, client: ClientSettings, settings: Settings) -> None:
-    """By what a client is recognised."""
-    if client.jwks_file and client.jwks_url:
-        raise SettingsError(f"{file}: {key}.jwks_url: there is a jwks_file already; name one of them")
-    if not (client.token_sha256 or client.jwks_file or client.jwks_url):
-        raise SettingsError(f"{file}: {key}: needs jwks_file, jwks_url or token_sha256 to be recognised by")
-    if client.certificates and not settings.client_certificate_header:
-        raise SettingsError(f"{file}: {key}.certificates: needs client_certificate_header")
-    if any(not re.fullmatch(r"[A-Za-z0-9_-]{43}", one) for one in client.certificates):
-        raise SettingsError(f"{file}: {key}.certificates: each is a SHA-256 in base64url, 43 characters")
-    if client.owner and client.roles != ["peer"]:
-        raise SettingsError(f"{file}: {key}.owner: is for clients with the role peer alone")
-    if "peer" in client.roles and client.owner in ("", settings.owner):
-        raise SettingsError(f"{file}: {key}.owner: must be the owner id whose keys sign its requests")
-    if client.jwks_url:
-        _over_tls(file, f"{key}.jwks_url", client.jwks_url)
-
-
-def _over_tls(file: Path, key: str, url: str) -> None:
-    """Person's numbers travel in questions: without TLS only inside this machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise SettingsError(f"{file}: {key}: must be https; http is for loopback only")

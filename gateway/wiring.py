@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from adapters import Cache, DicomwebNode, FhirNode, LocalCache, Node, PeerGateway, PeerKeys, Report
+from adapters import LocalShared, PeerKeys, Report, Shared
 from adapters.rewrapping import Rows, postgres_rows, sqlite_rows
 from adapters.sealing import SealedStore
 from adapters.sequencer import Sequencer
@@ -20,9 +21,8 @@ from gateway.access.clients import Clients
 from gateway.access.once import Once
 from gateway.access.tokens import Keys, Tokens
 from gateway.audit.retention import Daily, Retention
-from gateway.broker import Broker
+from gateway.broker import Broker, Memory, Watching
 from gateway.catalogues import Catalogues
-from gateway.errors import SettingsError
 from gateway.keeper import TrustKeeper
 from gateway.keyring import Signers, open_envelope, open_keys
 from gateway.log import Log
@@ -30,17 +30,18 @@ from gateway.marks.marking import Marker
 from gateway.marks.statuses import Statuses
 from gateway.marks.withdrawing import Withdrawals
 from gateway.metrics import Metrics
+from gateway.nodes import Changes, Nodes, Parts, build
 from gateway.persons.consent import Consents
 from gateway.persons.pseudonyms import Persons
+from gateway.pointers import Pointers
 from gateway.readiness import Readiness, status_findings, trust_findings, witness_findings
 from gateway.rules import Rules, normaliser_of_question
-from gateway.settings import NodeSettings, Settings
+from gateway.settings import Settings
 from gateway.signing import Signing
 from gateway.sites import Sites
 from gateway.witness.comparing import EVERY, Comparer
 from gateway.witness.cosigning import Cosigner, log_name
 from gateway.witness.witnessing import Witnesses
-from mapping.sites import Reads
 from security import http_signature
 from security.digests import HashName
 from security.identity import Identifier
@@ -48,9 +49,12 @@ from security.keystore import KeyStore
 from security.note import hash_of
 from security.pseudonym import Pseudonymiser, Pseudonyms
 
+if TYPE_CHECKING:
+    from adapters.postgres import PostgresStore
+
 
 class Gateway(Struct, kw_only=True):
-    """The parts of a running gateway; ``holdings`` are the institutions each own node may speak for."""
+    """The parts of a running gateway."""
 
     settings: Settings
     catalogues: Catalogues
@@ -60,7 +64,8 @@ class Gateway(Struct, kw_only=True):
     store: Store
     sequencer: Sequencer
     broker: Broker
-    holdings: dict[str, frozenset[str]]
+    pointers: Pointers
+    nodes: Nodes
     marker: Marker
     signing: Signing
     withdrawals: Withdrawals
@@ -81,6 +86,11 @@ class Gateway(Struct, kw_only=True):
         """What is in force now, with what sites confirmed; whoever works with it for longer takes it once."""
         return self.sites.applied(self.catalogues.rules)
 
+    @property
+    def holdings(self) -> Mapping[str, frozenset[str]]:
+        """The institutions that each own node may speak for."""
+        return self.nodes.holdings()
+
     async def pseudonyms(self, person: Identifier) -> Pseudonyms:
         """What stands for a person in this gateway's own records. Raises TooManyRequests."""
         return await self.pseudonymiser.pseudonyms(person, self.settings.owner)
@@ -94,14 +104,17 @@ def open_store(settings: Settings, keys: KeyStore | None = None) -> SealedStore:
         SettingsError, KeyStoreError: there is nothing to seal with.
     """
     held = keys or open_keys(settings)
-    inner: Store
+    inner = open_tables(settings, migrate=settings.migrate)
+    return SealedStore(inner, open_envelope(settings, held), lambda: open_envelope(settings, held))
+
+
+def open_tables(settings: Settings, *, migrate: bool = True) -> PostgresStore | SqliteStore:
+    """The store without its seal, not opened yet: its tables can be looked after without keys."""
     if settings.store:
         from adapters.postgres import PostgresStore
 
-        inner = PostgresStore(settings.store)
-    else:
-        inner = SqliteStore(embedded(settings))
-    return SealedStore(inner, open_envelope(settings, held), lambda: open_envelope(settings, held))
+        return PostgresStore(settings.store, migrate=migrate)
+    return SqliteStore(embedded(settings), migrate=migrate)
 
 
 @asynccontextmanager
@@ -125,13 +138,13 @@ def embedded(settings: Settings) -> Path:
     return settings.data_dir / "lianren.sqlite3"
 
 
-def open_cache(settings: Settings, log: Log, metrics: Metrics) -> Cache:
-    """Redis where an address is set, so that replicas share it; else a cache in this process."""
+def open_shared(settings: Settings, log: Log, metrics: Metrics) -> Shared:
+    """Redis where an address is set, so that replicas share it; else what this process remembers."""
     if not settings.redis:
-        return LocalCache()
+        return LocalShared()
     from adapters.redis_cache import RedisCache
 
-    return RedisCache(settings.redis, _cache_observer(log, metrics))
+    return RedisCache(settings.redis, _cache_observer(log, metrics), prefix=f"{settings.owner}|")
 
 
 def open_clients(
@@ -143,7 +156,8 @@ def open_clients(
         SettingsError: the key set of a client cannot be read.
         KeyStoreError: there is no key for access tokens.
     """
-    once, allowance = Once(store), Allowance(settings.redis, _cache_observer(log, metrics))
+    once = Once(store)
+    allowance = Allowance(settings.redis, _cache_observer(log, metrics), owner=settings.owner)
     tokens = Tokens(settings, signers.of("token", "Ed25519"), own_keys, once, allowance, log)
     return Clients(settings, tokens, once, allowance)
 
@@ -204,16 +218,28 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         statuses = Statuses(settings, store, lambda: trust.list, withdrawals, log)
         await statuses.open()
         stack.push_async_callback(statuses.aclose)
-        cache = open_cache(settings, log, metrics)
-        stack.push_async_callback(cache.close)
+        pointers = Pointers(store)
+        pointers.start()
+        stack.push_async_callback(pointers.aclose)
+        shared = open_shared(settings, log, metrics)
+        stack.push_async_callback(shared.close)
         peer_keys = PeerKeys(
             signers.of("peer", settings.mark_algorithm), lambda kid, at: trust.list.key(kid, at, "peer")
         )
         clients = open_clients(settings, store, signers, lambda: trust.own_keys, log, metrics)
         stack.push_async_callback(clients.aclose)
-        nodes = build_nodes(settings.nodes, normaliser_of_question, peer_keys)
-        for node in nodes:
-            stack.push_async_callback(node.aclose)
+        parts = Parts(normaliser=normaliser_of_question, keys=peer_keys, store=store)
+        nodes = Nodes(settings, store, parts, log)
+        stack.push_async_callback(nodes.aclose)
+        await nodes.open()
+        broker = Broker(
+            nodes.placed,
+            owner=settings.owner,
+            pointers=pointers,
+            memory=Memory(shared, lambda: store.envelope, settings.cache_s, settings.cache_empty_s),
+            watching=Watching(log, metrics),
+        )
+        stack.push_async_callback(broker.aclose)
         gateway = Gateway(
             settings=settings,
             catalogues=catalogues,
@@ -222,16 +248,15 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             hash_name=hash_name,
             store=store,
             sequencer=sequencer,
-            broker=Broker(nodes, _observer(log, metrics)),
-            holdings={
-                node.id: frozenset({node.institution, *node.further_institutions}) for node in settings.nodes
-            },
+            pointers=pointers,
+            broker=broker,
+            nodes=nodes,
             marker=Marker(
                 settings.owner,
                 f"{settings.base_url.rstrip('/')}/trust/status",
                 signing,
                 store,
-                cache,
+                shared,
                 trust=lambda: trust.list,
                 withdrawals=withdrawals,
                 withdrawn=statuses.withdrawn,
@@ -270,7 +295,8 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         trust.start()
         clients.start()
         witnesses.start(sequencer, lambda: trust.list, settings.witness_s)
-        if any(node.kind == "gateway" for node in settings.nodes) or any(c.owner for c in settings.clients):
+        peers = [one for one in nodes.placed() if one.settings.kind == "gateway"]
+        if peers or any(client.owner for client in settings.clients):
             asyncio.get_running_loop().run_in_executor(None, http_signature.load)
         comparer = Comparer(settings.owner, settings.pins, gateway.cosigner, lambda: trust.list, log)
         stack.push_async_callback(comparer.aclose)
@@ -278,6 +304,8 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
         catalogues.start()
         sites.start()
         statuses.start()
+        nodes.start()
+        broker.start()
         daily = Daily(Retention(settings.retention, settings.owner, sequencer), sequencer, log)
         daily.start()
         stack.push_async_callback(daily.aclose)
@@ -288,7 +316,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             name=settings.name,
             owner=settings.owner,
             catalogue=gateway.rules.catalogue.version,
-            nodes=len(nodes),
+            nodes=len(nodes.placed()),
             store="postgresql" if settings.store else "sqlite",
             log_size=head.size,
         )
@@ -348,78 +376,30 @@ def _unheard(event: str, **fields: object) -> None:
     """A command says what it found itself, and leaves the log to the gateway."""
 
 
-async def ping_nodes(settings: Settings) -> list[Report]:
-    """Whether each configured node is there, without a running gateway.
+async def ping_nodes(settings: Settings, *ids: str) -> list[Report]:
+    """Whether each node (of these ids) is there, beside a running gateway or without one.
 
     Raises:
-        SettingsError: the nodes cannot be built.
+        SettingsError, TrustError, StoreError: what was set at run time cannot be read.
     """
-    nodes = build_nodes(settings.nodes, normaliser_of_question)
-    reports = await asyncio.gather(*(node.ping() for node in nodes))
-    await asyncio.gather(*(node.aclose() for node in nodes))
-    return reports
+    async with open_changes(settings) as (changes, sequencer):
+        wanted = build(changes.standing(), Parts(normaliser=normaliser_of_question, store=sequencer.store))
+        nodes = [one.placed.node for one in wanted]
+        try:
+            return await asyncio.gather(*(node.ping() for node in nodes if not ids or node.id in ids))
+        finally:
+            await asyncio.gather(*(node.aclose() for node in nodes))
 
 
-def build_nodes(
-    settings: Sequence[NodeSettings], normaliser: Callable[[], Reads], keys: PeerKeys | None = None
-) -> list[Node]:
-    """The adapters of the configured nodes; archives find their patients through their FHIR node. Without
-    ``keys`` other gateways can only be pinged."""
-    fhir = {
-        node.id: FhirNode(
-            node.id,
-            node.url,
-            node.institution,
-            normaliser,
-            timeout=node.timeout_ms / 1000,
-            token=_token(node),
-        )
-        for node in settings
-        if node.kind == "fhir"
-    }
-    nodes: list[Node] = []
-    for node in settings:
-        timeout, token = node.timeout_ms / 1000, _token(node)
-        if node.kind == "fhir":
-            nodes.append(fhir[node.id])
-        elif node.kind == "dicomweb":
-            nodes.append(
-                DicomwebNode(
-                    node.id,
-                    node.url,
-                    node.institution,
-                    fhir[node.identity],
-                    normaliser,
-                    timeout=timeout,
-                    token=token,
-                )
-            )
-        else:
-            nodes.append(
-                PeerGateway(node.id, node.url, owner=node.owner, keys=keys, timeout=timeout, token=token)
-            )
-    return nodes
+@asynccontextmanager
+async def open_changes(settings: Settings) -> AsyncIterator[tuple[Changes, Sequencer]]:
+    """What was changed of the nodes, beside a running gateway or without one. The sequencer writes once it is
+    started.
 
-
-def _token(node: NodeSettings) -> str:
-    if node.token_file is None:
-        return ""
-    try:
-        return node.token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"nodes: {node.id}: token_file {node.token_file} cannot be read") from None
-
-
-def _observer(log: Log, metrics: Metrics) -> Callable[[Report], None]:
-    def observe(report: Report) -> None:
-        metrics.nodes.labels(report.node, report.state).inc()
-        if report.state not in ("answered", "empty", "skipped"):
-            log(
-                "node_failed",
-                node=report.node,
-                state=report.state,
-                took_ms=report.took_ms,
-                detail=report.detail,
-            )
-
-    return observe
+    Raises:
+        SettingsError, TrustError, AdapterError: with one line that says what to do.
+    """
+    async with open_ledger(settings, open_keys(settings)) as sequencer:
+        changes = Changes(settings, sequencer.store)
+        await changes.poll()
+        yield changes, sequencer

@@ -64,7 +64,9 @@ class KeyAddress:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        base, _, self._name = settings.jwks_url.rpartition("/")
+        address, mark, query = settings.jwks_url.partition("?")
+        base, _, name = address.rpartition("/")
+        self._name = f"{name}{mark}{query}"
         self._line = Line(base)
         self._client = settings.id
         self._log = log

@@ -27,12 +27,14 @@ _OPEN = " system/CodeSystem.rs system/ConceptMap.rs system/ValueSet.rs lianren/c
 
 OF_ROLE: dict[Role, str] = {
     "his": "lianren/check lianren/consent lianren/mark lianren/statistics system/Consent.crus"
-    " system/Provenance.rs system/ServiceRequest.rs" + _OPEN,
+    " system/DiagnosticReport.s system/ImagingStudy.s system/Observation.s system/Provenance.rs"
+    " system/ServiceRequest.rs" + _OPEN,
     "auditor": "lianren/audit lianren/check lianren/conflict lianren/consent lianren/mark lianren/review"
     " lianren/statistics system/AuditEvent.rs system/Consent.rs system/Provenance.rs" + _OPEN,
     "steward": "lianren/check lianren/mark lianren/review lianren/statistics" + _OPEN,
     "operator": "lianren/conflict lianren/operate" + _OPEN,
     "peer": "lianren/results" + _OPEN,
+    "publisher": "lianren/publish" + _OPEN,
 }
 """What a role is given where its client has no scopes of its own."""
 DOORS = {
@@ -44,6 +46,8 @@ DOORS = {
     "explain": "check",
     "mappings": "review",
     "marks": "mark",
+    "nodes": "operate",
+    "publications": "publish",
     "results": "results",
     "review": "review",
     "statistics": "statistics",

@@ -102,6 +102,8 @@ PATTERNS: dict[EntryType, Pattern] = {
     "catalogue": CREATE,
     "keys": CREATE,
     "conflict": CREATE,
+    "publication": CREATE,
+    "node": UPDATE,
     "withdrawal": UPDATE,
     "erasure": DELETE,
 }

@@ -6,9 +6,9 @@ RFC 9457 problem details for REST, CDS Hooks, ledger and operations; OperationOu
 from __future__ import annotations
 
 import math
+import random
 import re
 import traceback
-import uuid
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
@@ -33,7 +33,7 @@ from gateway.errors import (
     failure_of,
     title,
 )
-from gateway.log import Log
+from gateway.log import ABOUT, Log
 from gateway.metrics import Metrics
 from gateway.model import Problem
 from gateway.wiring import Gateway
@@ -52,6 +52,7 @@ _OAUTH = (
     "temporarily_unavailable",
 )
 """Errors of RFC 6749 section 5.2; the last, of its section 4.1.2.1, where one may come again."""
+_RANDOM = random.Random()  # noqa: S311 - tells requests apart, and is no secret: no system call each
 _REQUEST_ID = re.compile(r"(?!.*[0-9]{15})[A-Za-z0-9._:-]{1,64}")  # it goes into the log: no person's number
 
 
@@ -113,7 +114,7 @@ def render(
         row = structs.replace(row, status=400)
     headers = dict(further or {})
     if row.status == 503:
-        headers["Retry-After"] = "5"
+        headers.setdefault("Retry-After", "5")
     if path == TOKEN_PATH:
         later = row.status == 429 or row.status >= 500
         error = failure.field if failure.field in _OAUTH else _OAUTH[-1] if later else _OAUTH[0]
@@ -151,7 +152,7 @@ class Guard:
 
     Why somebody is not let in stands in the log in full, and in the answer only where ``explained``.
 
-    ``metrics`` is set once the gateway runs; ``failed`` where it could not be started.
+    ``metrics`` is set once the gateway runs.
     """
 
     def __init__(self, app: ASGIApp, log: Log, *, explained: bool = False) -> None:
@@ -159,7 +160,6 @@ class Guard:
         self._log = log
         self._explained = explained
         self.metrics: Metrics | None = None
-        self.failed: Exception | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -167,14 +167,16 @@ class Guard:
             await self._app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(REQUEST_ID.lower().encode(), b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{_RANDOM.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
+        ABOUT.set({**ABOUT.get(), "request": request_id})
         started = False
 
         async def with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                scope["state"]["status"] = message["status"]
                 header = (REQUEST_ID.lower().encode(), request_id.encode())
                 message["headers"] = [*message.get("headers", []), header]
             await send(message)

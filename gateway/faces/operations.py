@@ -20,6 +20,9 @@ async def live() -> Response:
 @router.get("/health/ready", openapi_extra=describe(token=False), summary="Checks can be answered")
 async def ready(request: Request) -> Response:
     """200 when evidence can be kept, else 503; what will stop it soon, or counts for less, is a warning."""
+    if request.app.state.flow.stopping:
+        told_to = "this process was told to stop; it answers what it has taken in"
+        return reply({"status": "not ready", "reasons": [told_to], "warnings": []}, status=503)
     gateway = gateway_of(request)
     findings = await gateway.readiness.findings()
     told = {level: [one.detail for one in findings if one.level == level] for level in ("fail", "warn")}

@@ -26,9 +26,10 @@ class DoctorOut(Struct, frozen=True):
     "/doctor", openapi_extra=describe(None, DoctorOut), summary="What is configured, reachable, expiring"
 )
 async def doctor(request: Request) -> Response:
-    """Catalogues, keys, store, clients, pins and nodes, each looked at now. For operators."""
+    """Catalogues, keys, store, disk, Redis, clients, pins and nodes, each looked at now. For operators."""
     client_of(request).require("operator")
-    settings = gateway_of(request).settings
+    gateway = gateway_of(request)
+    settings, states = gateway.settings, gateway.broker.states()
     # It opens keys, which is slow on purpose: in a thread, so that no check waits for it.
-    findings = await asyncio.to_thread(lambda: asyncio.run(examine(settings)))
+    findings = await asyncio.to_thread(lambda: asyncio.run(examine(settings, states)))
     return reply(DoctorOut(all(finding.ok for finding in findings), findings))

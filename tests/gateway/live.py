@@ -65,6 +65,8 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "own-steward": {"institution": OWN, "roles": ["steward"]},
     "peer": {"roles": ["peer"]},
     "operator": {"roles": ["operator"]},
+    "publisher": {"institution": OWN, "roles": ["publisher"]},
+    "other-publisher": {"institution": OTHER, "roles": ["publisher"]},
 }
 
 
@@ -158,6 +160,8 @@ def settings_for(
         "data_dir": folder / "data",
         "key_passphrase_file": file,
         "deadline_ms": 8000,
+        "cache_s": 0,
+        "cache_empty_s": 0,
         "refusals": "explained",
         "nodes": list(nodes),
         "clients": clients,

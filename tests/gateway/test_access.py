@@ -265,13 +265,13 @@ def test_a_rotated_key_is_found_at_its_address_and_nobody_has_us_ask_without_end
         return http_answer(served[0], media="application/json")
 
     async def run(url: str) -> None:
-        client = ClientSettings(id="his", roles=["his"], jwks_url=f"{url}/keys/jwks.json")
+        client = ClientSettings(id="his", roles=["his"], jwks_url=f"{url}/keys/jwks.json?of=a/b")
         source = KeyAddress(client, Log(io.StringIO()), clock=clock)
         try:
             assert [*await source.get("a")] == [*await source.get("a")] == ["a"]
             served[0] = key_set(second)
             assert [*await source.get("b")] == ["a"]
-            assert seen == ["GET /keys/jwks.json HTTP/1.1"]
+            assert seen == ["GET /keys/jwks.json?of=a/b HTTP/1.1"]
             clock.now += AGAIN_S
             assert [*await source.get("b")] == ["b"]
             clock.now += FRESH_S - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -68,6 +69,34 @@ def test_a_check_is_one_event_with_its_ledger_index(gateway: Live, his: httpx.Cl
     (event,) = (event for event in gateway.events("check_answered") if event["check"] == given["id"])
     assert (event["client"], event["face"], event["replayed"]) == ("his", "rest", False)
     assert event["ledger_index"] == given["ledger"]["index"]
+
+
+def test_a_line_that_is_written_for_a_request_has_its_id(gateway: Live, his: httpx.Client) -> None:
+    given = his.post("/api/v1/checks", json=body(), headers={"X-Request-Id": "order-18"})
+    (event,) = (one for one in gateway.events("check_answered") if one["check"] == given.json()["id"])
+    assert event["request"] == "order-18"
+
+
+def test_a_line_that_belongs_to_no_request_has_no_id(gateway: Live) -> None:
+    (event,) = gateway.events("started")
+    assert "request" not in event
+
+
+def test_two_requests_at_once_keep_their_ids_apart(gateway: Live, his: httpx.Client) -> None:
+    def ask(number: int) -> tuple[str, str]:
+        id_ = f"order-at-once-{number}"
+        asked = httpx.post(
+            f"{gateway.url}/api/v1/checks",
+            json=body(),
+            headers={**his.headers, "X-Request-Id": id_},
+            timeout=30,
+        )
+        return asked.json()["id"], id_
+
+    with ThreadPoolExecutor(4) as pool:
+        given = dict(pool.map(ask, range(8)))
+    told = {one["check"]: one["request"] for one in gateway.events("check_answered") if one["check"] in given}
+    assert told == given
 
 
 def test_a_refusal_is_one_event(gateway: Live, his: httpx.Client) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from adapters import LocalCache
+from adapters import LocalCache, StoreUnavailable
 from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from catalog import Catalogue
@@ -258,3 +258,55 @@ def test_without_a_key_that_signs_there_is_no_answer(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("changed", ["nothing", "trust", "year", "catalogue", "result", "superseded"])
+def test_a_mark_that_was_verified_is_remembered_while_nothing_has_changed(
+    tmp_path: Path, changed: str
+) -> None:
+    async def run() -> str:
+        store, cache, now, held = (
+            SqliteStore(tmp_path / "store"),
+            LocalCache(),
+            datetime.now(UTC),
+            catalogue(),
+        )
+        await store.open()
+        sequencer, signing, lists = (
+            Sequencer(store, [], "cq.lianren.example/exchange"),
+            Signing([KEY]),
+            [TRUST],
+        )
+        marker = Marker(
+            "cq",
+            "http://127.0.0.1/trust/status",
+            signing,
+            store,
+            cache,
+            trust=lambda: lists[-1],
+            withdrawals=Withdrawals("cq", sequencer, signing),
+            withdrawn=lambda claims: "",
+        )
+        (new,) = await marker.sign_all([ct()], held, now, record)
+        assert new.issued
+        await store.commit([new.issued.entry], new.issued.documents)
+        (found,) = await marker.sign_all([ct()], held, now, record)
+        assert (found.result.mark, found.issued) == (new.result.mark, None)
+        await cache.close()
+        await store.close()  # from here on only what is remembered can be had
+        asked = [ct(value="2")] if changed == "result" else [ct()]
+        if changed == "trust":
+            lists.append(TrustList([], [TRUST.lists["cq"]]))
+        if changed == "catalogue":
+            held = with_version(held, "none", "none")
+        if changed == "superseded":
+            asked.append(ct(id="later", status="corrected"))
+        if changed == "year":
+            now += timedelta(days=365)
+        try:
+            again = await marker.sign_all(asked, held, now, record)
+        except StoreUnavailable:
+            return "looked up"
+        return "remembered" if again == [found] else "other"
+
+    assert asyncio.run(run()) == ("remembered" if changed == "nothing" else "looked up")

@@ -82,7 +82,13 @@ def not_started(settings: Settings) -> str:
         (
             {
                 "nodes": [
-                    {"id": "x", "kind": "gateway", "url": "http://127.0.0.1", "token_file": "/nowhere/t"}
+                    {
+                        "id": "x",
+                        "kind": "gateway",
+                        "url": "https://a",
+                        "owner": "sc",
+                        "token_file": "/nowhere/t",
+                    }
                 ]
             },
             "/nowhere/t",

@@ -1,65 +1,30 @@
 """The chart in helm/lianren and the Dockerfile: what they render, refuse and agree on.
 
-Helm runs in process (helm_python binds its Go library), so no binary and no cluster is needed. Manifests are
-held against the Kubernetes schemas that kubernetes_validate brings along. ServiceMonitor is a custom resource
-of the Prometheus operator and has no schema there: it is left out by name.
+Manifests are held against the Kubernetes schemas that kubernetes_validate brings along. ServiceMonitor and
+PrometheusRule are custom resources of the Prometheus operator and have no schema there: they are left out by
+name.
 """
 
 import json
 import re
 import tomllib
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-helm = pytest.importorskip(
-    "helm_python",
-    reason="helm_python is not here: pip install helm-python-sdk",
-    exc_type=ImportError,
-)
+from gateway.cli import app
+from gateway.settings import Settings
+from tests.helm.chart import CHART, README, ROOT, Manifest, default_values, example, helm, render, rendered
+
 kubernetes_validate = pytest.importorskip(
     "kubernetes_validate",
     reason="kubernetes_validate is not here: pip install kubernetes-validate",
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "helm" / "lianren"
-README = (CHART / "README.md").read_text("utf-8")
-
-Manifest = dict[str, Any]
-
-
-@cache
-def default_values() -> Manifest:
-    values: Manifest = helm.values_from_yaml((CHART / "values.yaml").read_text("utf-8"))
-    return values
-
-
-@cache
-def production_values() -> Manifest:
-    """The production example as the README prints it."""
-    found = re.search(r"```yaml\n# production\.yaml\n(.*?)```", README, re.DOTALL)
-    assert found, "README.md shows production.yaml"
-    values: Manifest = helm.values_from_yaml(found[1])
-    return values
-
-
-def render(values: Manifest | None = None) -> dict[str, Manifest]:
-    """The manifests of a release `lianren` by kind, each kind at most once."""
-    with helm.Chart.load(CHART) as chart:
-        files = chart.render(values, name="lianren", namespace="prod")
-    texts = [text for path, text in files.items() if path.endswith(".yaml") and text.strip()]
-    manifests = [helm.values_from_yaml(text) for text in texts]
-    assert len({manifest["kind"] for manifest in manifests}) == len(manifests)
-    return {manifest["kind"]: manifest for manifest in manifests}
-
-
-@cache
-def rendered(which: str) -> dict[str, Manifest]:
-    return render(production_values() if which == "production" else None)
+OLDEST = "1.30.0"
+CUSTOM = ("ServiceMonitor", "PrometheusRule")
 
 
 def pod(which: str) -> Manifest:
@@ -67,8 +32,18 @@ def pod(which: str) -> Manifest:
     return spec
 
 
-def settings(manifests: dict[str, Manifest]) -> Manifest:
-    return tomllib.loads(manifests["ConfigMap"]["data"]["lianren.toml"])
+def pods(which: str) -> list[Manifest]:
+    """Those of the deployment and of the job, where there is one."""
+    kinds = ("Deployment", "Job-migrate")
+    return [rendered(which)[kind]["spec"]["template"]["spec"] for kind in kinds if kind in rendered(which)]
+
+
+def containers(spec: Manifest) -> list[Manifest]:
+    return [*spec["containers"], *spec.get("initContainers", [])]
+
+
+def settings(manifests: dict[str, Manifest], name: str = "ConfigMap") -> Manifest:
+    return tomllib.loads(manifests[name]["data"]["lianren.toml"])
 
 
 def leaves(values: Manifest, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -79,7 +54,7 @@ def leaves(values: Manifest, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-both = pytest.mark.parametrize("which", ["default", "production"])
+every = pytest.mark.parametrize("which", ["default", "production", "mtls"])
 
 
 def test_the_chart_lints_without_errors() -> None:
@@ -93,11 +68,17 @@ def test_the_chart_carries_the_version_of_the_package() -> None:
         assert (chart.version, chart.metadata["appVersion"]) == (version, version)
 
 
-@both
-def test_every_manifest_is_valid_for_kubernetes(which: str) -> None:
-    for kind, manifest in rendered(which).items():
-        if kind != "ServiceMonitor":
-            kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
+@every
+def test_every_manifest_is_valid_for_kubernetes(which: str, version: str) -> None:
+    for manifest in rendered(which).values():
+        if manifest["kind"] not in CUSTOM:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_chart_asks_for_the_oldest_kubernetes_that_it_is_checked_for() -> None:
+    with helm.Chart.load(CHART) as chart:
+        assert chart.metadata["kubeVersion"] == f">={OLDEST.removesuffix('.0')}.0-0"
 
 
 def test_the_default_release_has_one_replica_on_a_claim() -> None:
@@ -113,11 +94,15 @@ def test_the_default_release_has_one_replica_on_a_claim() -> None:
 def test_the_production_release_has_every_optional_part_and_no_claim() -> None:
     assert set(rendered("production")) == {
         "ConfigMap",
+        "ConfigMap-dashboards",
+        "ConfigMap-migrate",
         "Deployment",
         "HorizontalPodAutoscaler",
         "Ingress",
+        "Job-migrate",
         "NetworkPolicy",
         "PodDisruptionBudget",
+        "PrometheusRule",
         "Service",
         "ServiceAccount",
         "ServiceMonitor",
@@ -125,7 +110,7 @@ def test_the_production_release_has_every_optional_part_and_no_claim() -> None:
 
 
 def test_a_release_of_three_replicas_without_autoscaling_is_guarded_by_a_disruption_budget() -> None:
-    manifests = render(production_values() | {"autoscaling": {"enabled": False}})
+    manifests = render(example("production") | {"autoscaling": {"enabled": False}})
     assert manifests["Deployment"]["spec"]["replicas"] == 3
     assert "PodDisruptionBudget" in manifests
 
@@ -143,7 +128,7 @@ def test_the_embedded_store_refuses_more_than_one_replica(values: Manifest) -> N
 @pytest.mark.parametrize("missing", ["store.existingSecret", "keys.existingSecret"])
 def test_postgresql_asks_for_the_secret_that_is_not_named(missing: str) -> None:
     section = missing.split(".")[0]
-    values = production_values() | {section: production_values()[section] | {"existingSecret": ""}}
+    values = example("production") | {section: example("production")[section] | {"existingSecret": ""}}
     with pytest.raises(
         helm.HelmError, match=rf"store\.kind is postgresql, so {re.escape(missing)} must name"
     ):
@@ -161,6 +146,15 @@ def test_postgresql_asks_for_the_secret_that_is_not_named(missing: str) -> None:
         ({"config": {"region": 500000}}, "got number, want string"),
         ({"networkPolicy": {"namespaces": []}}, "minItems: got 0, want 1"),
         ({"ingress": {"enabled": True}}, "'/ingress/tlsSecret': minLength"),
+        ({"nginx": {"enabled": True}}, "'/nginx/clients/caSecret': minLength"),
+        ({"nginx": {"clients": {"verify": "off"}}}, "'/nginx/clients/verify'"),
+        ({"nginx": {"port": 443}}, "got 443, want 1,024"),
+        ({"nginx": {"offload": {"archives": ["a/b"]}}}, "'/nginx/offload/archives/0'"),
+        ({"networkPolicy": {"egress": [{"cidr": "10.0.0.0/8"}]}}, "missing property 'ports'"),
+        ({"networkPolicy": {"egress": [{"ports": [443]}]}}, "'/networkPolicy/egress/0'"),
+        ({"networkPolicy": {"egress": [{"cidr": "everywhere", "ports": [443]}]}}, "does not match pattern"),
+        ({"migrations": {"job": True}}, "additional properties 'job' not allowed"),
+        ({"dashboards": {"labels": {"a": 1}}}, "got number, want string"),
     ],
 )
 def test_the_schema_refuses_a_wrong_value(values: Manifest, sentence: str) -> None:
@@ -168,10 +162,19 @@ def test_the_schema_refuses_a_wrong_value(values: Manifest, sentence: str) -> No
         render(values)
 
 
-@both
+@every
 def test_the_rendered_toml_equals_the_values(which: str) -> None:
-    values = production_values() if which == "production" else {}
-    assert settings(rendered(which)) == default_values()["config"] | values.get("config", {})
+    values = {} if which == "default" else example(which)
+    follows = {
+        "default": {},
+        "production": {"migrate": False},
+        "mtls": {
+            "uds": "/run/lianren/gateway.sock",
+            "client_certificate_header": "X-Client-Certificate",
+            "node_files": "/etc/lianren/nodes",
+        },
+    }[which]
+    assert settings(rendered(which)) == default_values()["config"] | values.get("config", {}) | follows
 
 
 def test_toml_keeps_whole_numbers_whole_and_odd_text_unchanged() -> None:
@@ -186,25 +189,25 @@ def test_toml_keeps_whole_numbers_whole_and_odd_text_unchanged() -> None:
     assert {key: repr(config[key]) for key in odd} == {key: repr(value) for key, value in odd.items()}
 
 
-@both
+@every
 def test_every_pod_is_confined(which: str) -> None:
-    spec = pod(which)
-    assert spec["automountServiceAccountToken"] is False
-    assert spec["securityContext"]["runAsNonRoot"] is True
-    assert spec["securityContext"]["runAsUser"] > 0
-    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in spec["containers"]:
-        assert container["securityContext"] == {
-            "readOnlyRootFilesystem": True,
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        }
+    for spec in pods(which):
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in containers(spec):
+            assert container["securityContext"] == {
+                "readOnlyRootFilesystem": True,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
 
 
-@both
+@every
 def test_no_service_link_can_pose_as_a_setting(which: str) -> None:
     """A Service named lianren would put LIANREN_PORT=tcp://… into the environment of the pod."""
-    assert pod(which)["enableServiceLinks"] is False
+    assert {spec["enableServiceLinks"] for spec in pods(which)} == {False}
 
 
 def test_secrets_reach_the_gateway_by_reference_only() -> None:
@@ -221,11 +224,11 @@ def test_secrets_reach_the_gateway_by_reference_only() -> None:
     ]
 
 
-@both
+@every
 def test_every_mount_has_its_volume(which: str) -> None:
-    containers = [*pod(which)["containers"], *pod(which).get("initContainers", [])]
-    mounts = {mount["name"] for container in containers for mount in container["volumeMounts"]}
-    assert mounts == {volume["name"] for volume in pod(which)["volumes"]}
+    for spec in pods(which):
+        mounts = {mount["name"] for container in containers(spec) for mount in container["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in spec["volumes"]}
 
 
 def test_a_changed_setting_rolls_the_pods() -> None:
@@ -235,6 +238,128 @@ def test_a_changed_setting_rolls_the_pods() -> None:
 
     changed = render({"config": {"base_url": "https://other.example.org"}})
     assert checksum(changed) != checksum(rendered("default"))
+
+
+@every
+def test_the_gateway_takes_the_settings_that_the_chart_writes(which: str) -> None:
+    written = settings(rendered(which))
+    nodes = [{"owner": "sc", **node} if node["kind"] == "gateway" else node for node in written["nodes"]]
+    assert Settings(**written | {"nodes": nodes}).owner == "cq"
+
+
+def test_a_job_brings_the_tables_up_to_date_before_the_pods_start() -> None:
+    job = rendered("production")["Job-migrate"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    words = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    asked = CliRunner().invoke(app, [*words[:2], "--help"])
+    assert asked.exit_code == 0
+    assert words[2] in asked.output
+    assert settings(rendered("production"))["migrate"] is False
+
+
+def test_the_settings_of_the_job_are_there_before_it() -> None:
+    hooks = [
+        rendered("production")[name]["metadata"]["annotations"]
+        for name in ("ConfigMap-migrate", "Job-migrate")
+    ]
+    assert [int(hook["helm.sh/hook-weight"]) for hook in hooks] == [-1, 0]
+    assert settings(rendered("production"), "ConfigMap-migrate")["owner"] == "cq"
+
+
+def test_no_request_reaches_the_pod_of_the_job() -> None:
+    labels = rendered("production")["Job-migrate"]["spec"]["template"]["metadata"]["labels"]
+    selector = rendered("production")["Service"]["spec"]["selector"]
+    assert not selector.items() <= labels.items()
+
+
+def test_pods_that_migrate_themselves_need_no_job() -> None:
+    manifests = render(example("production") | {"migrations": {"enabled": False}})
+    assert "Job-migrate" not in manifests
+    assert "migrate" not in settings(manifests)
+
+
+@pytest.mark.parametrize("seconds", [29, 30])
+def test_a_pod_is_given_the_time_that_its_gateway_takes_to_drain(seconds: int) -> None:
+    values = {"config": {"drain_s": seconds - 10}, "terminationGracePeriodSeconds": seconds}
+    assert "Deployment" in render(values)
+    values["terminationGracePeriodSeconds"] = seconds - 1
+    with pytest.raises(helm.HelmError, match=r"ten more than config\.drain_s"):
+        render(values)
+
+
+def test_the_time_to_drain_that_the_chart_assumes_is_the_gateways_own() -> None:
+    drain_s = Settings.model_fields["drain_s"].default
+    assert drain_s + 10 == default_values()["terminationGracePeriodSeconds"]
+    template = (CHART / "templates/_helpers.tpl").read_text("utf-8")
+    assert f".Values.config.drain_s | default {drain_s} |" in template
+
+
+def test_nginx_and_an_ingress_exclude_each_other() -> None:
+    ingress = {"ingress": {"enabled": True, "tlsSecret": "tls"}}
+    with pytest.raises(helm.HelmError, match="mutual TLS would end at the ingress"):
+        render(example("mtls") | ingress)
+
+
+def test_an_archive_that_is_no_node_is_refused() -> None:
+    nginx = example("mtls")["nginx"] | {"offload": {"archives": ["nowhere"]}}
+    with pytest.raises(helm.HelmError, match="nowhere, which is no node of kind dicomweb"):
+        render(example("mtls") | {"nginx": nginx})
+
+
+def test_nginx_starts_before_the_gateway_and_ends_after_it() -> None:
+    (sidecar,) = [one for one in pod("mtls")["initContainers"] if one["name"] == "nginx"]
+    assert sidecar["restartPolicy"] == "Always"
+
+
+def test_behind_nginx_the_gateway_opens_no_port_and_is_looked_after_through_it() -> None:
+    (gateway,) = pod("mtls")["containers"]
+    (sidecar,) = [one for one in pod("mtls")["initContainers"] if one["name"] == "nginx"]
+    assert "ports" not in gateway
+    ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert gateway[probe]["httpGet"]["port"] == ports["operations"]
+    service = {port["name"]: port["targetPort"] for port in rendered("mtls")["Service"]["spec"]["ports"]}
+    assert service == ports
+
+
+def test_a_changed_nginx_configuration_rolls_the_pods() -> None:
+    annotations = rendered("mtls")["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert "checksum/nginx" in annotations
+
+
+def test_a_network_policy_lets_out_only_to_what_is_named_and_to_dns() -> None:
+    spec = rendered("mtls")["NetworkPolicy"]["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    ports = [{port["port"] for port in rule["ports"]} for rule in spec["egress"]]
+    assert ports == [{53}, *({*rule["ports"]} for rule in example("mtls")["networkPolicy"]["egress"])]
+
+
+def test_without_named_places_a_network_policy_leaves_the_way_out_open() -> None:
+    assert render({"networkPolicy": {"enabled": True}})["NetworkPolicy"]["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_credentials_of_nodes_are_mounted_as_files() -> None:
+    mounts = {one["name"]: one["mountPath"] for one in pod("mtls")["containers"][0]["volumeMounts"]}
+    assert mounts["nodes"] == settings(rendered("mtls"))["node_files"]
+
+
+def test_what_the_collector_of_traces_wants_to_see_comes_from_a_secret() -> None:
+    manifests = render({"traces": {"existingSecret": "lianren-traces"}})
+    (gateway,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    reference = {"secretKeyRef": {"name": "lianren-traces", "key": "headers"}}
+    assert gateway["env"] == [{"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": reference}]
+
+
+def test_the_dashboard_reaches_grafana_as_it_is() -> None:
+    manifest = rendered("production")["ConfigMap-dashboards"]
+    assert manifest["metadata"]["labels"]["grafana_dashboard"] == "1"
+    shipped = json.loads((CHART / "dashboards/lianren.json").read_text("utf-8"))
+    assert json.loads(manifest["data"]["lianren.json"]) == shipped
+
+
+def test_the_alerts_reach_prometheus_as_they_are() -> None:
+    shipped = helm.values_from_yaml((CHART / "alerts/lianren.yaml").read_text("utf-8"))
+    assert rendered("production")["PrometheusRule"]["spec"] == shipped
 
 
 def test_the_readme_lists_every_value_with_its_default() -> None:
@@ -254,7 +379,7 @@ def test_the_image_exposes_the_port_and_runs_as_the_user_of_the_chart() -> None:
 def test_the_image_starts_with_the_settings_that_the_chart_mounts() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     command = json.loads(re.findall(r"^CMD (.*)$", dockerfile, re.MULTILINE)[-1])
-    mounts = {mount["name"]: mount["mountPath"] for mount in pod("default")["containers"][0]["volumeMounts"]}
+    mounts = {one["name"]: one["mountPath"] for one in pod("default")["containers"][0]["volumeMounts"]}
     assert command == ["serve", "--config", mounts["config"]]
 
 

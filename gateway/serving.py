@@ -1,0 +1,151 @@
+"""The HTTP server: uvicorn, with bounds on what its callers may keep it busy with, and an end in order.
+
+uvicorn reads request lines and headers without a limit, and waits for a request and for the reader of an
+answer without an end; :class:`Bounded` gives up connections that go beyond one. :class:`Draining` goes on
+listening while what was taken in is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.log import Log
+
+if TYPE_CHECKING:
+    from gateway.app import Application
+
+HEAD_BYTES = 65_536
+"""Request line and headers together; a client certificate passed on by the proxy takes a few thousand."""
+ARRIVE_S = 30.0
+"""Seconds for a whole request, from its first byte or from when the connection was made."""
+TAKE_S, TAKE_BYTES = 10.0, 16_384
+"""Whoever takes in less of an answer than so many bytes in so many seconds keeps others from their turns."""
+CLOSE_S = 2
+"""Seconds for what is left of a request when the time to drain is over, and for a last byte to go out."""
+
+
+class Bounded(HttpToolsProtocol):
+    """One connection, whose requests have heads of at most :data:`HEAD_BYTES` and arrive in time, and whose
+    answers are taken in. A request that waits (``state["gone"]``) is told when its caller hangs up."""
+
+    arrive_s, take_s = ARRIVE_S, TAKE_S
+    _head = 0
+    _in_head = True
+    _whole = False
+    _arriving: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A caller."""
+        super().connection_made(transport)
+        self._arriving = self.loop.call_later(self.arrive_s, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes: of a head, as long as none is complete."""
+        if self._in_head:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The headers of this request are too large.")
+        if not self._whole and self._arriving is None:
+            self._arriving = self.loop.call_later(self.arrive_s, self.transport.abort)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._whole = False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A body follows, or the next head."""
+        self._head, self._in_head = 0, False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next head follows."""
+        self._in_head = self._whole = True
+        if self._arriving:
+            self._arriving.cancel()
+            self._arriving = None
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The caller is slower than the answer."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        if self._taking:
+            self._taking.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller, or this side, has hung up."""
+        for timer in (self._arriving, self._taking):
+            if timer:
+                timer.cancel()
+        super().connection_lost(exc)
+        if self.cycle and (gone := self.cycle.scope["state"].get("gone")):
+            gone()
+
+    def _watch(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._taking = self.loop.call_later(self.take_s, self._look, left)
+
+    def _look(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < TAKE_BYTES:
+            self.transport.abort()
+        else:
+            self._watch()
+
+
+def config_of(app: Any, host: str, port: int) -> uvicorn.Config:
+    """How an application is served."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http=Bounded,
+        ws="none",
+        access_log=False,
+        log_level="critical",
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_S,
+    )
+
+
+class Draining(uvicorn.Server):
+    """Serves a gateway until it is told to stop, and then ends with status 0.
+
+    What was taken in is answered first, for at most ``seconds``. Who looks at ``/health/ready`` meanwhile is
+    told no, and who asks anything else 503 and to close the connection: a balancer understands that better
+    than a closed port. A second signal ends the waiting.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: Application, seconds: int, log: Log) -> None:
+        super().__init__(config)
+        self._flow = app.flow
+        self._seconds = seconds
+        self._log = log
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT; they are not raised again at the end, as uvicorn does."""
+        again, self.should_exit = self.should_exit, True
+        self._flow.stopping = True
+        if again:
+            self._flow.hurry()
+
+    async def main_loop(self) -> None:
+        """Serve, and drain."""
+        await super().main_loop()
+        began = time.monotonic()
+        self._log("draining", requests=self._flow.busy)
+        left = await self._flow.drain(self._seconds)
+        self._log("drained", left=left, took_ms=round((time.monotonic() - began) * 1000))

@@ -1,0 +1,198 @@
+"""The HTTP server on a real socket: heads have a bound, whoever is slow is given up, all else goes on as ever."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from gateway.demo.peers import free_port, wait_until
+from gateway.serving import HEAD_BYTES, Bounded, config_of
+
+
+async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers how many headers and bytes of a body it got."""
+    if scope["type"] == "lifespan":
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+        return
+    request = Request(scope, receive)
+    told = f"{len(request.headers)} {len(await request.body())}"
+    await PlainTextResponse(told)(scope, receive, send)
+
+
+LARGE = b"a" * 20_000_000
+"""More than the kernel takes in for a reader who does not read."""
+ended: list[str] = []
+
+
+async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at length to ``/large``, in many pieces to ``/pieces``, and :func:`counting` to all else."""
+    if scope.get("path") not in ("/large", "/pieces"):
+        await counting(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(1 if scope["path"] == "/large" else 20):
+        await send({"type": "http.response.body", "body": LARGE, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    ended.append(scope["path"])
+
+
+class Hasty(Bounded):
+    """One whose times are short."""
+
+    arrive_s = 0.6
+    take_s = 0.3
+
+
+@contextmanager
+def serving(config: uvicorn.Config) -> Iterator[int]:
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, 10)
+        yield config.port
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving(config_of(counting, "127.0.0.1", free_port())) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[int]:
+    config = config_of(answering, "127.0.0.1", free_port())
+    config.http = Hasty
+    with serving(config) as port:
+        yield port
+
+
+def given_up(connection: socket.socket) -> float:
+    """Seconds until the other side closes the connection."""
+    began = time.monotonic()
+    connection.settimeout(5)
+    with suppress(ConnectionError):
+        while connection.recv(65536):
+            pass
+    return time.monotonic() - began
+
+
+def sent(port: int, *pieces: bytes, answers: int = 1) -> bytes:
+    """What comes back on one connection: so many answers, or everything until it is closed."""
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.settimeout(10)
+        with suppress(ConnectionError):
+            for piece in pieces:
+                connection.sendall(piece)
+        got = b""
+        with suppress(ConnectionError):
+            while len(re.findall(rb"\r\n\r\n\d+ \d+", got)) < answers and (more := connection.recv(65536)):
+                got += more
+        return got
+
+
+def post(body: bytes, headers: bytes = b"") -> bytes:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%s\r\n" % (len(body), headers)
+    return head + body
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        [b"GET / HTTP/1.1\r\n", *[b"X-A: %s\r\n" % (b"a" * 1000)] * 200],
+        [b"GET / HTTP/1.1\r\nX-A: ", *[b"a" * 10_000] * 20],
+        [b"GET /", *[b"a" * 10_000] * 20],
+    ],
+    ids=["many headers", "one header", "an address"],
+)
+def test_a_head_without_an_end_is_given_up(port: int, endless: list[bytes]) -> None:
+    got = sent(port, *endless)
+    assert got == b"" or (got.startswith(b"HTTP/1.1 400") and b"connection: close" in got)
+
+
+def test_a_head_that_is_large_and_within_the_bound_is_read(port: int) -> None:
+    headers = b"".join(b"X-%d: %s\r\n" % (n, b"a" * 1000) for n in range(HEAD_BYTES // 1100))
+    assert b" 200 OK" in sent(port, post(b"", headers))
+
+
+def test_a_body_may_be_larger_than_a_head(port: int) -> None:
+    assert sent(port, post(b"a" * 900_000)).endswith(b"2 900000")
+
+
+def test_a_body_that_comes_with_its_head_in_one_piece_does_not_count(port: int) -> None:
+    assert sent(port, post(b"a" * (HEAD_BYTES + 1000))).endswith(b"2 %d" % (HEAD_BYTES + 1000))
+
+
+def test_many_requests_on_one_connection_are_counted_each_for_itself(port: int) -> None:
+    one = post(b"ab", b"X-A: %s\r\n" % (b"a" * 1000))
+    got = sent(port, *[one] * (2 * HEAD_BYTES // 1000), answers=2 * HEAD_BYTES // 1000)
+    assert got.count(b"HTTP/1.1 200 OK") == 2 * HEAD_BYTES // 1000
+
+
+def test_a_large_body_before_the_next_head_does_not_count(port: int) -> None:
+    got = sent(port, post(b"a" * 300_000), post(b"a"), answers=2)
+    assert got.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n", post(b"ab")[:-1], post(b"ab") + b"GET"],
+    ids=["nothing", "an address", "a head", "a body", "the second of two"],
+)
+def test_a_request_that_does_not_arrive_in_time_is_given_up(hasty: int, piece: bytes) -> None:
+    with closing(socket.create_connection(("127.0.0.1", hasty), 10)) as connection:
+        connection.sendall(piece)
+        assert 0.3 < given_up(connection) < 3
+
+
+def test_one_that_trickles_in_is_given_up_as_well(hasty: int) -> None:
+    with closing(socket.create_connection(("127.0.0.1", hasty), 10)) as connection, suppress(OSError):
+        for byte in post(b"ab", b"X-A: %s\r\n" % (b"a" * 100)):
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+        pytest.fail("it was read to its end")
+
+
+def test_a_connection_in_use_lives_longer_than_a_request_may_take_to_arrive(hasty: int) -> None:
+    with closing(socket.create_connection(("127.0.0.1", hasty), 10)) as connection:
+        for _ in range(8):
+            connection.sendall(post(b"ab"))
+            assert connection.recv(65536).endswith(b"2 2")
+            time.sleep(0.15)
+
+
+@pytest.mark.parametrize("path", ["/large", "/pieces"])
+def test_an_answer_that_nobody_takes_in_holds_nothing(hasty: int, path: str) -> None:
+    ended.clear()
+    with closing(socket.create_connection(("127.0.0.1", hasty), 10)) as connection:
+        connection.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
+        wait_until(lambda: path in ended, 5)
+        with pytest.raises(OSError):  # noqa: PT011 - reset, or a broken pipe
+            while connection.recv(1_000_000):
+                pass
+            raise OSError
+
+
+def test_an_answer_that_is_taken_in_slowly_comes_whole(hasty: int) -> None:
+    with closing(socket.create_connection(("127.0.0.1", hasty), 10)) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        got = 0
+        while more := len(connection.recv(400_000)):
+            got += more
+            time.sleep(0.02)
+        assert got > len(LARGE)
