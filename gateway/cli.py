@@ -22,6 +22,7 @@ from gateway.commands import (
     review,
     running,
     statistics,
+    store,
 )
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(keys.app, name="keys")
 app.add_typer(review.app, name="review")
 app.add_typer(node.app, name="node")
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

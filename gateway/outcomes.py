@@ -51,7 +51,7 @@ class Outcomes:
         entries: list[Sealed] = []
         documents: list[Document] = []
         for one in asked:
-            answer = await self._checks.answer(one.check_id, client)
+            answer, person = await self._checks.about(one.check_id, client)
             counts = self._counts(one, answer, now)
             outcome = one.outcome
             key = f"{answer.id}|{hashlib.sha256(msgspec.json.encode(outcome)).hexdigest()}"
@@ -71,9 +71,8 @@ class Outcomes:
                 ledger=LedgerRef(gateway.origin, entries[-1].entry_id, -1),
                 counts_as_refusal=counts,
             )
-            documents.append(
-                Document(kind="outcome", id=new.id, key=key, body=msgspec.json.encode(new), at=now)
-            )
+            body = msgspec.json.encode(new)
+            documents.append(Document(kind="outcome", id=new.id, key=key, body=body, at=now, person=person))
             recorded.append(new)
             gateway.log(
                 "outcome_recorded",

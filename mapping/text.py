@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from msgspec import Struct
@@ -129,6 +129,7 @@ def places(name: str, text: str) -> list[int] | None:
     return found if at == len(text) else None
 
 
+@lru_cache(maxsize=1024)
 def printed_range(mark: str) -> str:
     """The range of a mark that stands alone: 川渝 of 川渝HR, 赤峰 of "赤峰 HR", empty of HR and of a star."""
     text = _SPACE.sub("", unicodedata.normalize("NFKC", mark)).strip("[]()【】")

@@ -108,8 +108,8 @@ class Envelope:
         """`data` sealed for `place`, which names where it is kept: table, column and row."""
         key_id = self._current.encode()
         header = bytes((SEALED, _NUMBERS[self._cipher], len(key_id))) + key_id
-        bound, nonce = header + place.encode(), secrets.token_bytes(_NONCE_SIZE)
-        data_key = secrets.token_bytes(_KEY_SIZE[self._cipher])
+        bound, drawn = header + place.encode(), secrets.token_bytes(_NONCE_SIZE + _KEY_SIZE[self._cipher])
+        nonce, data_key = drawn[:_NONCE_SIZE], drawn[_NONCE_SIZE:]
         wrapped = self._kek(self._current, self._cipher).encrypt(nonce, data_key, bound)
         return header + nonce + wrapped + _AEADS[self._cipher](data_key).encrypt(nonce, data, bound)
 

@@ -17,6 +17,7 @@ import hmac
 import re
 import secrets
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from msgspec import Meta, MsgspecError, Struct, ValidationError, convert, json
@@ -30,7 +31,7 @@ from security.tree import leaf_hash
 
 EntryType = Literal[
     "question", "answer", "verdict", "mark", "outcome", "withdrawal", "catalogue", "keys", "view", "export",
-    "consent", "erasure", "conflict",
+    "consent", "erasure", "conflict", "publication", "node",
 ]  # fmt: skip
 Party = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")]
 Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:|/+-]{0,64}\Z")]
@@ -128,6 +129,7 @@ def opens(body: bytes, salt: bytes, payload: bytes) -> bool:
     return len(salt) == SALT_SIZE and hmac.compare_digest(read_entry(body).commit, commitment(salt, payload))
 
 
+@lru_cache(maxsize=4096)
 def _refuse_person(name: str, value: str) -> None:
     for candidate in (value, *_RESIDENT_SHAPE.findall(value)):
         try:

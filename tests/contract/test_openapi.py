@@ -48,6 +48,9 @@ OPERATIONS = [
 NO_JSON = (
     "GET /metrics",
     "POST /fhir/Consent/_search",
+    "POST /fhir/DiagnosticReport/_search",
+    "POST /fhir/ImagingStudy/_search",
+    "POST /fhir/Observation/_search",
     "POST /oauth/token",  # a form with an assertion that counts once
     "POST /witness/add-checkpoint",
     "GET /witness/{log}/checkpoint",

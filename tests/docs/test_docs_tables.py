@@ -24,7 +24,14 @@ from gateway.errors import INTERNAL, TABLE
 from gateway.faces.common import routing_failure
 from gateway.log import EVENTS
 from gateway.metrics import Metrics
-from gateway.settings import ClientSettings, NodeSettings, PinSettings, RetentionSettings, Settings
+from gateway.settings import (
+    ClientSettings,
+    DialectSettings,
+    NodeSettings,
+    PinSettings,
+    RetentionSettings,
+    Settings,
+)
 from recognition.flags import FLAGS
 from tests.docs import rules_page
 from tests.docs.pages import PAGES, ROOT, name_of, table
@@ -33,7 +40,7 @@ OPERATOR, STEWARD, ERRORS, HIS = (
     ROOT / f"docs/{name}.md" for name in ("operator", "steward", "errors", "his")
 )
 CATALOGUE = load()
-_PLAIN = {str: "text", int: "whole number", bool: "true or false", Path: "path"}
+_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
 _COMMAND = re.compile(r"lianren ((?:[a-z]+ ?){1,2})([^`|&;#\n]*)")
 
 
@@ -72,6 +79,7 @@ def default_of(field: FieldInfo) -> str:
     [
         ("### The gateway", Settings),
         ("### Nodes", NodeSettings),
+        ("### Dialects", DialectSettings),
         ("### Clients", ClientSettings),
         ("### Pins", PinSettings),
         ("### Retention", RetentionSettings),
