@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
 from adapters.errors import NodeFaulty, NodeRefused, NodeUnreachable
@@ -20,8 +21,9 @@ from adapters.transport import Incoming, Limits, Origin, Pool, Reply, Timeouts, 
 from adapters.transport.request import header_lines, request, target
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
+Headers = tuple[tuple[str, str], ...]
 
-PASSED_ON: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("PASSED_ON", default=())
+PASSED_ON: ContextVar[Headers] = ContextVar("PASSED_ON", default=())
 """Headers added to every request of this context: the trace it belongs to (W3C Trace Context)."""
 
 _ELSEWHERE = "its answer continues at an address outside the node"
@@ -58,30 +60,44 @@ class Line:
         )
 
     async def get_json(
-        self, path: str, params: Params = (), *, accept: str = "application/json", budget: float | None = None
+        self,
+        path: str,
+        params: Params = (),
+        *,
+        accept: str = "application/json",
+        budget: float | None = None,
+        parts: bool = False,
     ) -> bytes:
         """The body of a JSON answer as UTF-8 bytes; empty where the node has nothing to say (204).
 
-        ``budget``: seconds for this call, where that is less than the line's total.
+        ``budget``: seconds for this call, where that is less than the line's total. ``parts``: how deep the
+        answer is nested, the caller looks at (:func:`adapters.transport.refuse_deep`).
 
         Raises:
             NodeError: its class says what went wrong.
         """
         if params:
             path = f"{path}{'&' if '?' in path else '?'}{urlencode(_pairs(params))}"
-        return (await self._json("GET", path, (("Accept", accept),), None, budget)).body
+        return (await self._json("GET", path, (("Accept", accept),), None, budget, parts=parts)).body
 
     async def post_form(
-        self, path: str, form: Params, *, accept: str = "application/json", budget: float | None = None
+        self,
+        path: str,
+        form: Params | str,
+        *,
+        accept: str = "application/json",
+        budget: float | None = None,
+        parts: bool = False,
     ) -> bytes:
-        """Like :meth:`get_json`, with the parameters in the body, where no log keeps them.
+        """Like :meth:`get_json`, with the parameters in the body, where no log keeps them; they may
+        be encoded already.
 
         For searches: like every read here it is sent a second time where a kept connection ends instead of
         answering. :meth:`post_json` is not.
         """
         headers = (("Accept", accept), ("Content-Type", "application/x-www-form-urlencoded"))
-        body = urlencode(_pairs(form)).encode()
-        return (await self._json("POST", path, headers, body, budget, repeatable=True)).body
+        body = (form if isinstance(form, str) else urlencode(_pairs(form))).encode()
+        return (await self._json("POST", path, headers, body, budget, repeatable=True, parts=parts)).body
 
     async def post_json(
         self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None, budget: float | None = None
@@ -95,7 +111,8 @@ class Line:
     ) -> Reply:
         """One call whose answer, of whatever status and media type, the caller judges. Raises NodeError."""
         headers = (("Content-Type", "text/plain; charset=utf-8"),) if body else ()
-        return await self._call(method, path, headers, body, budget, repeatable=method == "GET")
+        data = self._request(method, path, headers, body)
+        return await self._ask(data, budget, repeatable=method == "GET")
 
     @asynccontextmanager
     async def stream(
@@ -140,15 +157,15 @@ class Line:
         self,
         method: str,
         path: str,
-        headers: tuple[tuple[str, str], ...],
+        headers: Headers,
         body: bytes | None,
         budget: float | None,
         *,
         repeatable: bool = False,
+        parts: bool = False,
     ) -> Reply:
-        reply = await self._call(
-            method, path, headers, body, budget, repeatable=repeatable or method == "GET"
-        )
+        data = self._request(method, path, headers, body)
+        reply = await self._ask(data, budget, repeatable=repeatable or method == "GET")
         status = reply.status
         if 400 <= status < 500:
             raise NodeRefused(f"refused with status {status}")
@@ -156,25 +173,13 @@ class Line:
             raise NodeFaulty(f"answered with status {status}")
         if status == 204:
             return reply
-        text = json_text(reply.body, reply.headers.get("content-type", ""), self._charset)
+        text = json_text(reply.body, reply.headers.get("content-type", ""), self._charset, parts=parts)
         return reply if text is reply.body else Reply(status, reply.headers, text)
 
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        headers: tuple[tuple[str, str], ...],
-        body: bytes | None,
-        budget: float | None,
-        *,
-        repeatable: bool,
-    ) -> Reply:
-        data = self._request(method, path, headers, body)
+    async def _ask(self, data: bytes, budget: float | None, *, repeatable: bool) -> Reply:
         return await self._pool.ask(data, self._timeout, self._end(budget), repeatable=repeatable)
 
-    def _request(
-        self, method: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes | None
-    ) -> bytes:
+    def _request(self, method: str, path: str, headers: Headers, body: bytes | None) -> bytes:
         # A path that is empty or starts with "?" belongs to the base itself.
         if path[:1] not in ("", "?", "/"):
             path = f"/{path}"
@@ -182,12 +187,18 @@ class Line:
         if where[:1] != "/":
             where = f"/{where}"
         return request(
-            method, self._pool.prefix + where, self._always + header_lines((*headers, *PASSED_ON.get())), body
+            method,
+            self._pool.prefix + where,
+            self._always + _lines(headers) + header_lines(PASSED_ON.get()),
+            body,
         )
 
     def _end(self, budget: float | None) -> float:
         total = self._timeout.total if budget is None else min(budget, self._timeout.total)
         return asyncio.get_running_loop().time() + total
+
+
+_lines = lru_cache(maxsize=64)(header_lines)  # the same few again and again
 
 
 def _pairs(params: Params) -> tuple[tuple[str, str], ...]:

@@ -38,6 +38,8 @@ def checked(file: Path, settings: Settings) -> Settings:
         raise SettingsError(
             f"{file}: client_certificate_header: needs uds; over TCP anybody could send that header"
         )
+    if settings.otlp_url and _unusable(settings.otlp_url) == _NO_ADDRESS:
+        raise SettingsError(f"{file}: otlp_url: {_NO_ADDRESS}")
     for number, key, wrong in node_defects(settings.nodes, settings.owner):
         raise SettingsError(f"{file}: nodes.{number}.{key}: {wrong}")
     for number, pin in enumerate(settings.pins):
@@ -74,8 +76,11 @@ def node_defects(nodes: Sequence[NodeSettings], owner: str) -> Iterator[tuple[in
             yield number, "url", wrong
         if node.kind == "published" and node.url:
             yield number, "url", "is for nodes that are asked; what is published to this gateway is here"
-        if node.proxy and _unusable(node.proxy) == _NO_ADDRESS:
-            yield number, "proxy", _NO_ADDRESS
+        proxy = _unusable(node.proxy) if node.proxy else ""
+        if proxy == _NO_ADDRESS:
+            yield number, "proxy", proxy
+        elif proxy and node.url.startswith("http:"):
+            yield number, "proxy", "would read the questions, because the url is not https"
         if bool(node.user) != bool(node.password_file):
             yield number, "user", "goes together with password_file"
         if node.user and node.token_file:

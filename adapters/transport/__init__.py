@@ -6,7 +6,7 @@ reading of its ``answer``; ``opening``, TCP, TLS and proxies; ``pool``, who may 
 """
 
 from adapters.transport.answer import Incoming, Reply
-from adapters.transport.json_text import JSON_TYPES, json_text
+from adapters.transport.json_text import JSON_TYPES, json_text, refuse_deep
 from adapters.transport.pool import Pool
 from adapters.transport.terms import Limits, Origin, Timeouts, Tls
 
@@ -20,4 +20,5 @@ __all__ = [
     "Timeouts",
     "Tls",
     "json_text",
+    "refuse_deep",
 ]

@@ -25,7 +25,7 @@ class Reply(Struct, frozen=True):
 class Call(Struct):
     """A question under way and what has come of its answer.
 
-    ``waiter`` is done with the :class:`Reply`, or with nothing at the head where there is an ``incoming``.
+    ``waiter`` is done with the :class:`Reply`, or at the head with the ``incoming`` where there is one.
     ``fed`` counts all bytes that arrived, ``size`` those of the body. ``head``: the final answer's head is
     there; ``whole``: all of it is; ``until_close``: the end of the connection is its end; ``keep``: the
     connection may be used again.
@@ -105,7 +105,7 @@ class Incoming:
         """Something has arrived: for the connection to say."""
         call = self._call
         if not call.waiter.done():
-            call.waiter.set_result(None)
+            call.waiter.set_result(self)
             call.end = math.inf  # from here on the time between two pieces counts
         if self._more and not self._more.done():
             self._more.set_result(None)

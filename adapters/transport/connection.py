@@ -18,7 +18,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import httptools
 
@@ -79,20 +79,21 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- asking ------------------------------------------------------------------------------------------
 
-    def ask(self, request: bytes, timeouts: Timeouts, end: float, most: int) -> asyncio.Future[Reply]:
-        """Send a request; the whole answer, of at most so many bytes, by the loop's time ``end``."""
-        return self._send(request, Call(self._loop.create_future(), timeouts, end, most)).waiter
-
-    async def open(self, request: bytes, timeouts: Timeouts, end: float, most: int) -> Incoming:
-        """Send a request; the answer as soon as its head is there, by ``end``. Its body follows.
-
-        Raises:
-            NodeError: there is no usable head.
+    def ask(
+        self, request: bytes, timeouts: Timeouts, end: float, most: int, *, streamed: bool = False
+    ) -> asyncio.Future[Any]:
+        """Send a request. What becomes of it by the loop's time ``end``: the whole answer, a :class:`Reply`
+        of at most so many bytes; ``streamed``, an :class:`Incoming` when its head is there; or a NodeError.
         """
         call = Call(self._loop.create_future(), timeouts, end, most)
-        call.incoming = Incoming(call, partial(self.flow, True))
-        await self._send(request, call).waiter
-        return call.incoming
+        if streamed:
+            call.incoming = Incoming(call, partial(self.flow, True))
+        self.usable = self.heard = False
+        self._call, self._busy, self._phase = call, True, "did not begin to answer"
+        self._transport.write(request)
+        if not call.writing:
+            self._by(timeouts.first_byte)
+        return call.waiter
 
     def stale(self) -> bool:
         """Whether something has arrived since the last answer: an end, or bytes nobody asked for."""
@@ -127,14 +128,6 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.pause_reading()
             self._deadline = _NEVER
-
-    def _send(self, request: bytes, call: Call) -> Call:
-        self.usable = self.heard = False
-        self._call, self._busy, self._phase = call, True, "did not begin to answer"
-        self._transport.write(request)
-        if not call.writing:
-            self._by(call.timeouts.first_byte)
-        return call
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------
 

@@ -28,18 +28,10 @@ _LONG = 86_400.0
 
 
 class PoolTransport(httpx.AsyncBaseTransport):
-    """A transport to the origin of one URL; requests to another are refused. See :class:`Pool`."""
+    """A transport to the origin of a pool; requests to another are refused."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
-        tls: Tls | None = None,
-        proxy: str = "",
-    ) -> None:
-        self._pool = Pool(url, limits=limits, tls=tls, proxy=proxy)
-        self._most = limits.body
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; its answer streams. Raises the errors of httpx."""
@@ -57,17 +49,12 @@ class PoolTransport(httpx.AsyncBaseTransport):
             lines = f"Host: {self._pool.origin.host_header}\r\n" + header_lines(
                 [("Accept-Encoding", "identity"), *headers]
             )
-            body = await request.aread()
             where = self._pool.prefix + target(request.url.raw_path.decode("ascii"))
-            data = request_bytes(request.method, where, lines, body or None)
+            data = request_bytes(request.method, where, lines, await request.aread() or None)
             timeouts = _timeouts(request)
-            lent = self._pool.stream(
-                data,
-                timeouts,
-                asyncio.get_running_loop().time() + timeouts.total,
-                repeatable=request.method in _REPEATABLE,
-                most=self._most,
-            )
+            end = asyncio.get_running_loop().time() + timeouts.total
+            repeatable, most = request.method in _REPEATABLE, self._pool.limits.body
+            lent = self._pool.stream(data, timeouts, end, repeatable=repeatable, most=most)
             incoming = await lent.__aenter__()
         return httpx.Response(
             incoming.status, headers=incoming.headers, stream=_Body(request, incoming, lent)
@@ -90,7 +77,7 @@ def client(
     """A client of httpx for one origin: no redirects, cookies, proxies of the environment or netrc."""
     return httpx.AsyncClient(
         base_url=base_url,
-        transport=PoolTransport(base_url, limits=limits, tls=tls, proxy=proxy),
+        transport=PoolTransport(Pool(base_url, limits=limits, tls=tls, proxy=proxy)),
         timeout=httpx.Timeout(
             connect=timeout.connect, read=timeout.first_byte, write=timeout.write, pool=timeout.total
         ),

@@ -21,8 +21,10 @@ _ROUNDS = 2
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 
 
-def json_text(body: bytes, media_type: str, charset: str = "utf-8") -> bytes:
+def json_text(body: bytes, media_type: str, charset: str = "utf-8", *, parts: bool = False) -> bytes:
     """The body in UTF-8. ``charset`` is the node's where the answer does not say UTF-8.
+
+    ``parts``: the caller uses parts of it alone, and has each of them looked at by :func:`refuse_deep`.
 
     Raises:
         NodeFaulty: it is no JSON by its media type, is in another character set, or is nested too deeply.
@@ -42,9 +44,17 @@ def json_text(body: bytes, media_type: str, charset: str = "utf-8") -> bytes:
             body = body.decode("gb18030").encode()
     except UnicodeDecodeError:
         raise NodeFaulty(f"answered with a body that is not {told.upper()}") from None
-    if _too_deep(body):
-        raise NodeFaulty(f"answered with JSON of more than {DEEPEST} levels")
+    if not parts:
+        refuse_deep(body)
     return body
+
+
+def refuse_deep(body: bytes, above: int = 0) -> None:
+    """Raise NodeFaulty where JSON with so many levels ``above`` it is nested too deeply. It has no more
+    levels than brackets that open one: of a small one, to count them is enough."""
+    most = DEEPEST - above
+    if body.count(b"{") + body.count(b"[") > most and _too_deep(body, most):
+        raise NodeFaulty(f"answered with JSON of more than {DEEPEST} levels")
 
 
 def _charset(parameters: str) -> str:
@@ -57,12 +67,12 @@ def _charset(parameters: str) -> str:
     return ""
 
 
-def _too_deep(body: bytes) -> bool:
+def _too_deep(body: bytes, most: int) -> bool:
     """Whether brackets nest too deeply, in linear time and without recursion.
 
     Only quotes and brackets are kept. Two quotes side by side are an empty string or the seam of two strings:
     without them, what was outside of strings still is. Then the innermost brackets go, which are most of
-    them: each round takes away one level or two, so that what passes never has more than DEEPEST.
+    them: each round takes away one level or two, so that what passes never has more than ``most``.
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -72,4 +82,4 @@ def _too_deep(body: bytes) -> bool:
     for _ in range(_ROUNDS):
         marks = marks.replace(b"{}", b"").replace(b"[]", b"")
     steps = memoryview(marks.translate(_STEPS)).cast("b")
-    return max(accumulate(steps), default=0) > DEEPEST - 2 * _ROUNDS
+    return max(accumulate(steps), default=0) > most - 2 * _ROUNDS

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Callable
-from typing import cast
-
-from msgspec import Struct
+from typing import Any, cast
 
 from adapters.errors import NodeUnreachable
 from adapters.transport.connection import Connection
@@ -27,17 +26,30 @@ _UNTRUSTED = {
 }
 
 
-class Way(Struct, frozen=True):
-    """Where a connection leads and how. ``proxy`` speaks plain HTTP."""
+class Way:
+    """Where a connection leads and how. ``proxy`` speaks plain HTTP.
 
-    origin: Origin
-    tls: Tls
-    proxy: Origin | None = None
+    ``absolute``: requests name the whole address, because a proxy reads them (RFC 9112 §3.2.2).
+    """
 
-    @property
-    def absolute(self) -> bool:
-        """Whether requests name the whole address, because a proxy reads them (RFC 9112 §3.2.2)."""
-        return self.proxy is not None and self.origin.scheme == "http"
+    def __init__(self, origin: Origin, tls: Tls, proxy: Origin | None) -> None:
+        self.origin, self.tls, self.proxy = origin, tls, proxy
+        self.absolute = proxy is not None and origin.scheme == "http"
+        self._looking: asyncio.Task[list[Any]] | None = None
+
+    async def addresses(self) -> list[tuple[str, int]]:
+        """Where the first connection of this way may be made to, by number.
+
+        A name is looked up once at a time. A look-up cannot be ended and holds one of the few threads of the
+        loop, so that a name for which no name server answers would soon hold up those of all other nodes.
+        """
+        host, port = (self.proxy or self.origin).host, (self.proxy or self.origin).port
+        if ":" in host or host.replace(".", "").isdigit():
+            return [(host, port)]
+        if self._looking is None or self._looking.done():
+            looking = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self._looking = asyncio.ensure_future(looking)
+        return [found[4][:2] for found in await asyncio.shield(self._looking)]
 
 
 async def connect(way: Way, seconds: float, end: float, on_lost: Callable[[Connection], None]) -> Connection:
@@ -49,7 +61,15 @@ async def connect(way: Way, seconds: float, end: float, on_lost: Callable[[Conne
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(min(end, loop.time() + seconds)):
-            return await _connected(way, on_lost)
+            *others, last = await way.addresses()
+            for address in others:
+                try:
+                    return await _connected(way, address, on_lost)
+                except ssl.SSLError:
+                    raise
+                except OSError:
+                    continue
+            return await _connected(way, last, on_lost)
     except TimeoutError:
         raise NodeUnreachable("no connection in time") from None
     except ssl.SSLCertVerificationError as error:
@@ -61,20 +81,16 @@ async def connect(way: Way, seconds: float, end: float, on_lost: Callable[[Conne
         raise NodeUnreachable("no connection") from None
 
 
-async def _connected(way: Way, on_lost: Callable[[Connection], None]) -> Connection:
+async def _connected(way: Way, address: tuple[str, int], on_lost: Callable[[Connection], None]) -> Connection:
     loop, origin = asyncio.get_running_loop(), way.origin
     context = way.tls.context() if origin.scheme == "https" else None
     if way.proxy is None or context is None:
-        first = way.proxy or origin
+        name = origin.host if context else None
         _, connection = await loop.create_connection(
-            lambda: Connection(on_lost),
-            first.host,
-            first.port,
-            ssl=context,
-            server_hostname=origin.host if context else None,
+            lambda: Connection(on_lost), *address, ssl=context, server_hostname=name
         )
         return connection
-    transport, tunnel = await loop.create_connection(_Tunnel, way.proxy.host, way.proxy.port)
+    transport, tunnel = await loop.create_connection(_Tunnel, *address)
     try:
         transport.write(f"CONNECT {origin.authority} HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n".encode())
         await tunnel.open

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import cast
 
 from adapters.errors import NodeFaulty, NodeLate, NodeUnreachable
 from adapters.transport.answer import Incoming, Reply
 from adapters.transport.connection import Connection
 from adapters.transport.opening import Way, connect
 from adapters.transport.terms import Limits, Origin, Timeouts, Tls
-
-T = TypeVar("T")
 
 _CLOSED = "the line to it was closed here"
 
@@ -42,7 +40,7 @@ class Pool:
         self._way = Way(self.origin, tls or Tls(), Origin.of(proxy) if proxy else None)
         if self._way.proxy and self._way.proxy.scheme != "http":
             raise NodeUnreachable("its proxy is not http://host[:port]: see the settings")
-        self._limits = limits
+        self.limits = limits
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._taken = 0
@@ -64,33 +62,22 @@ class Pool:
         Raises:
             NodeError: its class says what went wrong.
         """
-        most = self._limits.body
-        connection, reply = await self._put(
-            lambda lent: lent.ask(request, timeouts, end, most), timeouts, end, repeatable
-        )
+        connection, reply = await self._put(request, timeouts, end, repeatable, self.limits.body)
         self._give_back(connection)
-        return reply
+        return cast("Reply", reply)
 
     @asynccontextmanager
     async def stream(
-        self,
-        request: bytes,
-        timeouts: Timeouts,
-        end: float,
-        *,
-        repeatable: bool,
-        most: int = sys.maxsize,
+        self, request: bytes, timeouts: Timeouts, end: float, *, repeatable: bool, most: int = sys.maxsize
     ) -> AsyncIterator[Incoming]:
         """The answer as soon as its head is there, by ``end``; the body may take as long as it comes.
 
         Raises:
             NodeError: its class says what went wrong.
         """
-        connection, incoming = await self._put(
-            lambda lent: lent.open(request, timeouts, end, most), timeouts, end, repeatable
-        )
+        connection, incoming = await self._put(request, timeouts, end, repeatable, most, streamed=True)
         try:
-            yield incoming
+            yield cast("Incoming", incoming)
         finally:
             self._give_back(connection)
 
@@ -111,10 +98,17 @@ class Pool:
             self._gone.set()
 
     async def _put(
-        self, put: Callable[[Connection], Awaitable[T]], timeouts: Timeouts, end: float, repeatable: bool
-    ) -> tuple[Connection, T]:
+        self,
+        request: bytes,
+        timeouts: Timeouts,
+        end: float,
+        repeatable: bool,
+        most: int,
+        *,
+        streamed: bool = False,
+    ) -> tuple[Connection, Reply | Incoming]:
         """Put the question on a connection, which is the caller's to give back."""
-        if self._taken < self._limits.connections:
+        if self._taken < self.limits.connections:
             self._taken += 1
         else:
             await self._turn(end)
@@ -125,7 +119,7 @@ class Pool:
                 if connection is None:
                     connection = await self._connect(timeouts, end)
                 try:
-                    return connection, await put(connection)
+                    return connection, await connection.ask(request, timeouts, end, most, streamed=streamed)
                 except (NodeFaulty, NodeUnreachable):
                     if not (kept and repeatable) or connection.heard:
                         raise
@@ -162,7 +156,7 @@ class Pool:
 
     async def _turn(self, end: float) -> None:
         """Wait until somebody passes on a turn."""
-        if len(self._waiters) >= self._limits.waiting:
+        if len(self._waiters) >= self.limits.waiting:
             raise NodeLate("too many questions are waiting for it")
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)

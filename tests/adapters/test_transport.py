@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -251,6 +253,48 @@ async def test_a_host_that_cannot_be_found_is_unreachable() -> None:
         with pytest.raises(NodeUnreachable, match="no connection"):
             await line.get_json("a")
         await line.aclose()
+
+
+class NamingLoop(asyncio.SelectorEventLoop):
+    """A loop whose name server knows these addresses for every name, or does not answer where there are none;
+    ``asked`` counts what it is asked."""
+
+    known: tuple[str, ...] = ()
+    asked = 0
+
+    async def getaddrinfo(self, host: object, port: object, **_: object) -> list[Any]:
+        self.asked += 1
+        if not self.known:
+            await asyncio.Event().wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.known]
+
+
+def test_a_name_that_nobody_knows_is_looked_up_once_at_a_time() -> None:
+    """Look-ups cannot be ended, and each holds one of the few threads that look up all nodes' names."""
+
+    async def run() -> None:
+        line = Line("http://node.example", timeout=Timeouts(connect=0.05))
+        for _ in range(2):
+            calls = [line.get_json("a") for _ in range(10)]
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert {str(end) for end in ends} == {"no connection in time"}
+        await line.aclose()
+
+    with asyncio.Runner(loop_factory=NamingLoop) as runner:
+        runner.run(run())
+        assert cast("NamingLoop", runner.get_loop()).asked == 1
+
+
+def test_a_name_of_several_addresses_is_reached_at_the_one_that_answers() -> None:
+    async def run() -> None:
+        async with serving(answering(OK)) as server:
+            cast("NamingLoop", asyncio.get_running_loop()).known = ("127.0.0.2", "127.0.0.1", "127.0.0.3")
+            line = Line(f"http://node.example:{server.port}")
+            assert await line.get_json("a") == b"{}"
+            await line.aclose()
+
+    with asyncio.Runner(loop_factory=NamingLoop) as runner:
+        runner.run(run())
 
 
 # -- turns -------------------------------------------------------------------------------------------------

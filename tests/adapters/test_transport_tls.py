@@ -279,7 +279,7 @@ async def test_a_node_that_speaks_first_behind_a_proxy_is_refused_or_taken(autho
         line = Line(f"https://localhost:{server.port}", tls=Tls(ca_file=authority.file), proxy=proxy.url)
         for _ in range(5):
             with suppress(NodeError):
-                assert await line.exchange("GET", "a", budget=0.5)
+                assert await line.exchange("GET", "a", budget=0.2)
         await line.aclose()
     assert not wrong
 
