@@ -1,4 +1,4 @@
-"""The documents in PostgreSQL: what one transaction does to ``document`` and the keys beside it."""
+"""The documents in PostgreSQL: what is done to ``document`` and, at once, to the keys beside it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import asyncpg
 
-from adapters._postgres_connections import LONG_SECONDS
-from adapters._postgres_partitions import CASES, drop_before
 from adapters.errors import KeyTaken
 from adapters.schema import document_row
 from adapters.store import Document
@@ -27,7 +25,7 @@ WITH gone AS (DELETE FROM document WHERE kind = $1 AND {} RETURNING kind, key), 
 )
 SELECT count(*) FROM gone
 """
-REMOVE = _DELETE.format("id = ANY($2)")
+REMOVE, PRUNE = _DELETE.format("id = ANY($2)"), _DELETE.format("id < $2")
 # of two that replace the same document, the second finds what the first left
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended($1::text || '|' || $2::text, 0))"
 
@@ -43,10 +41,3 @@ async def replace(connection: Any, document: Document) -> None:
             await connection.execute(_INSERT_KEY, kind, key, id_)
         except asyncpg.UniqueViolationError:
             raise KeyTaken(kind, key) from None
-
-
-async def prune(connection: Any, kind: str, before: str) -> int:
-    """:meth:`adapters.store.Store.prune`; of cases, which have partitions of their own, as a whole."""
-    dropped = await drop_before(connection, CASES, before) if kind == "case" else 0
-    rest: int = await connection.fetchval(_DELETE.format("id < $2"), kind, before, timeout=LONG_SECONDS)
-    return dropped + rest

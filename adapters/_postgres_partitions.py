@@ -21,7 +21,7 @@ from adapters.schema import micros
 
 AHEAD, FORMER = 1, 120
 """Months: how many are made ahead, and how far back they are made for what is older."""
-ENTRIES = 1 << 24
+ENTRIES = 1 << 27
 """The secrets of a partition; the next one is made ahead too."""
 LOCK = 0x6C69616E72656E  # any number that other programs on this database do not lock
 _LOCKED = "SET LOCAL lock_timeout = '500ms'; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"
@@ -30,7 +30,7 @@ DELETE FROM document_key USING {} AS gone WHERE document_key.kind = gone.kind AN
 """
 _NAMES = """
 SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-WHERE inhparent = to_regclass($1) AND relname !~ '_rest$'
+WHERE inhparent = to_regclass($1) AND relname ~ ('^' || $1 || '_[0-9]+$')
 """
 
 
@@ -105,8 +105,8 @@ async def made_until(connection: Any) -> datetime:
 async def drop_before(connection: Any, series: Series, before: Any) -> int:
     """Drop the partitions that end at ``before`` (a value of the column) or earlier: how many rows they had.
 
-    Within the caller's transaction, and none where the lock is not to be had; what stands elsewhere, and what
-    was not dropped, is the caller's to delete.
+    Within the caller's transaction, which locks readers out until it ends, and none where the lock is not to
+    be had; what stands elsewhere, and what was not dropped, is the caller's to delete.
     """
     names = [
         series.name(number)

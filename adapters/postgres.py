@@ -24,8 +24,17 @@ import asyncpg
 
 from adapters import _postgres_documents, _postgres_tables
 from adapters import _postgres_results as results
-from adapters._postgres_connections import Connections
-from adapters._postgres_partitions import HELD, drop_before, keep, keep_held, made_until, month_of
+from adapters._postgres_connections import LONG_SECONDS, Connections
+from adapters._postgres_partitions import (
+    CASES,
+    HELD,
+    Series,
+    drop_before,
+    keep,
+    keep_held,
+    made_until,
+    month_of,
+)
 from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
     INT64,
@@ -86,10 +95,10 @@ WITH head AS (
     SELECT kind, new.id, key, body, at, person
     FROM head, unnest($13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
         AS new (kind, id, key, body, at, person)
+    RETURNING kind, key, id
 ), keys AS (
     INSERT INTO document_key (kind, key, id)
-    SELECT kind, key, new.id FROM head, unnest($13::text[], $14::text[], $15::text[]) AS new (kind, id, key)
-    WHERE key IS NOT NULL
+    SELECT kind, key, id FROM documents WHERE key IS NOT NULL
 )
 SELECT id FROM head
 """
@@ -191,8 +200,8 @@ class PostgresStore:
             await keep(connection, now or datetime.now(UTC), size)
 
     async def partitioned_until(self) -> datetime:
-        """Up to when there are partitions for what is kept."""
-        async with self._connections.connection() as connection:
+        """Up to when there are partitions for what is kept; also of a store that is not open."""
+        async with self._reached(), self._connections.connection() as connection:
             return await made_until(connection)
 
     async def ping(self) -> None:
@@ -281,10 +290,8 @@ class PostgresStore:
         return [row_document(row) for row in await self._rows(query, kind, after, limit)]
 
     async def prune(self, kind: str, before: str) -> int:
-        if not (storable(kind) and storable(before)):
-            return 0
-        async with self._connections.transaction() as connection:
-            return await _postgres_documents.prune(connection, kind, before)
+        dropped = await self._drop(CASES, before) if kind == "case" and storable(before) else 0
+        return dropped + await self._delete(_postgres_documents.PRUNE, kind, before, seconds=LONG_SECONDS)
 
     async def remove(self, kind: str, *ids: str) -> int:
         return await self._delete(_postgres_documents.REMOVE, kind, list(filter(storable, ids)))
@@ -335,10 +342,10 @@ class PostgresStore:
         refuse_everything(persons, node, before)
         if not storable(node):
             return 0
+        dropped = 0
+        if before is not None and not persons and not node:
+            dropped = await self._drop(HELD, micros(before))
         async with self._connections.transaction() as connection:
-            dropped = 0
-            if before is not None and not persons and not node:
-                dropped = await drop_before(connection, HELD, micros(before))
             return dropped + await results.unhold(connection, persons, node, before)
 
     async def repoint(self, node: str, to: str) -> int:
@@ -393,6 +400,10 @@ class PostgresStore:
             row = await self._row("SELECT note FROM checkpoint WHERE size = $1", min(size, INT64))
         return row[0] if row else None
 
+    async def _drop(self, series: Series, before: Any) -> int:
+        async with self._connections.transaction() as connection:  # which ends before row by row begins
+            return await drop_before(connection, series, before)
+
     async def _keep_partitions(self) -> None:
         while True:
             await asyncio.sleep(KEEP_SECONDS)
@@ -417,9 +428,9 @@ class PostgresStore:
     async def _row(self, query: str, *values: object) -> Any:
         return next(iter(await self._rows(query, *values)), None)
 
-    async def _delete(self, query: str, *values: object) -> int:
+    async def _delete(self, query: str, *values: object, seconds: float | None = None) -> int:
         if not all(storable(value) for value in values if isinstance(value, str)):
             return 0
         async with self._connections.connection() as connection:
-            deleted: int = await connection.fetchval(query, *values)
+            deleted: int = await connection.fetchval(query, *values, timeout=seconds)
             return deleted

@@ -189,7 +189,9 @@ async def postgres_rows(dsn: str) -> AsyncIterator[Rows]:
     import asyncpg
 
     with _unavailable("PostgreSQL", asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        connection = await asyncpg.connect(dsn, timeout=_BUSY_SECONDS, command_timeout=60.0)
+        connection = await asyncpg.connect(
+            dsn, timeout=_BUSY_SECONDS, command_timeout=60.0, target_session_attrs="read-write"
+        )
         try:
             yield _Postgres(connection)
         finally:

@@ -73,11 +73,7 @@ async def _status(settings: Settings) -> tuple[str, str]:
     found = await tables.revision()
     if isinstance(tables, SqliteStore) or found != HEAD:
         return found, ""
-    await tables.open()
-    try:
-        return found, (await tables.partitioned_until()).date().isoformat()
-    finally:
-        await tables.close()
+    return found, (await tables.partitioned_until()).date().isoformat()
 
 
 async def _upgrade(settings: Settings) -> None:

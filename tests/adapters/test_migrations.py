@@ -178,6 +178,21 @@ async def test_the_way_back_and_forth_keeps_the_ledger_and_the_documents(
     await store.close()
 
 
+async def test_a_replica_of_the_version_before_loses_no_key_beside_the_new_tables(
+    store_schema: str, store_seal: Seal
+) -> None:
+    database = Database(store_schema)
+    await lay(database, "0003", store_seal(3))
+    store = database.store()
+    await store.open()
+    with pytest.raises(asyncpg.NotNullViolationError):
+        await database.run(
+            "INSERT INTO document (kind, id, key, body, at) VALUES ($1, $2, $3, $4, $5)",
+            [("check", new_id(AT), "request-2", b"", AT.isoformat())],
+        )
+    await store.close()
+
+
 async def test_tables_are_the_same_whichever_way_they_came(database: Database, store_seal: Seal) -> None:
     store = database.store()
     await store.open()

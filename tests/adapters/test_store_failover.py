@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -62,6 +63,40 @@ async def test_the_first_host_that_takes_writes_is_used(store_schema: str, store
     await store.open()
     assert (await store.commit(store_seal(1), [])).size == 1
     await store.close()
+
+
+@pytest.mark.slow
+async def test_a_host_that_never_answers_leaves_time_for_the_next(
+    store_schema: str,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_host = f"127.0.0.1:{silent.getsockname()[1]}"
+        address = store_schema.replace("@", f"@{silent_host},")
+        store = PostgresStore(f"{address}&application_name=silent")
+        await store.open()
+        await cut(store_schema, "silent")
+        async with asyncio.timeout(2):  # the host that answered is the first to be asked again
+            await asyncio.gather(*(store.ping() for _ in range(2)))
+        await store.close()
+
+
+async def test_a_call_that_is_given_up_leaves_no_transaction_to_the_next(
+    store_schema: str, store_seal: Seal
+) -> None:
+    store, other = PostgresStore(store_schema, connections=1), PostgresStore(store_schema)
+    await store.open()
+    await other.open()
+    for steps in range(20):
+        holding = asyncio.create_task(store.hold([HELD]))
+        for _ in range(steps):
+            await asyncio.sleep(0.0003)
+        holding.cancel()
+        await asyncio.wait((holding,))
+        entries = store_seal(1)
+        await store.commit(entries, [])
+        assert await other.index_of(entries[0].entry_id) == steps
+    await store.close()
+    await other.close()
 
 
 @pytest.mark.parametrize(

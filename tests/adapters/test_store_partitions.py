@@ -13,7 +13,7 @@ import pytest
 from adapters._postgres_partitions import AHEAD, ENTRIES, keep
 from adapters.errors import KeyTaken
 from adapters.postgres import PostgresStore
-from adapters.store import Document, Held
+from adapters.store import Document, Held, Pointer
 from gateway.ids import new_id, since
 from security.ledger import Sealed
 
@@ -73,10 +73,10 @@ async def test_a_new_store_has_partitions_ahead(store: PostgresStore, database: 
 async def test_what_grows_stands_in_the_partition_of_its_month(
     store: PostgresStore, database: Any, store_seal: Callable[[int], list[Sealed]]
 ) -> None:
-    await store.commit(store_seal(1), [doc(NOW), doc(NOW, "case"), doc(NOW, "keys")])
+    await store.commit(store_seal(1), [doc(NOW, kind) for kind in ("check", "publication", "case", "keys")])
     await store.hold([held(NOW), held(months(-1), "Observation/2")])
     assert await places(database, "document") == [
-        f"document_case_{THIS:%Y%m}", f"document_record_{THIS:%Y%m}", "document_rest",
+        f"document_case_{THIS:%Y%m}", *2 * [f"document_record_{THIS:%Y%m}"], "document_rest",
     ]  # fmt: skip
     assert await places(database, "held") == [f"held_{months(-1):%Y%m}", f"held_{THIS:%Y%m}"]
     assert await places(database, "secret") == ["secret_000000"]
@@ -178,6 +178,22 @@ async def test_what_expires_is_deleted_where_a_month_cannot_be_dropped(
         await database.execute("SELECT count(*) FROM held")  # as a backup does, for long
         assert await store.unhold(before=months(-1)) == 2
     assert f"held_{months(-3):%Y%m}" in await partitions(database, "held")
+
+
+async def test_nobody_is_locked_out_while_what_expires_is_deleted_row_by_row(
+    store: PostgresStore, database: Any
+) -> None:
+    old = Pointer(person="p1", node="cq-his", group="lab", first=NOW, last=months(-3), noted=NOW)
+    await store.hold([held(months(-3), "Observation/2"), held(NOW)], [old])
+    async with database.transaction():
+        await database.execute("SELECT FROM pointer FOR UPDATE")
+        expiring = asyncio.create_task(store.unhold(before=months(-1)))
+        while f"held_{months(-3):%Y%m}" in await partitions(database, "held"):
+            pass
+        async with asyncio.timeout(2):
+            assert await store.held(["p1"], months(-3), ["cq-his"]) == [held(NOW)]
+        assert not expiring.done()
+    assert await expiring == 2
 
 
 async def test_one_patients_reports_are_looked_for_in_the_asked_months_alone(

@@ -9,7 +9,8 @@ PostgreSQL partitions three tables, each with a partition that catches what no o
 - ``secret`` by the entry's place in the ledger, which grows with time and is what it is asked by.
 
 A unique key of a partitioned table has to hold what it is partitioned by, and Citus wants what it shards by
-in it too, so ``person`` is in the primary keys, and the keys of documents stand in a table of their own.
+in it too, so ``person`` is in the primary keys, and the keys of documents stand in a table of their own. It
+has no default there: a replica of the version before, which knows no such table, is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _HELD = """CREATE TABLE held (
     PRIMARY KEY (person, at, node, id)
 )"""
 _PERSON = "ALTER TABLE {} ADD COLUMN person {{id}} NOT NULL DEFAULT ''"
-_RECORDS = "('check', 'outcome', 'mark', 'facts', 'recognised')"
+_RECORDS = "('check', 'outcome', 'mark', 'facts', 'recognised', 'publication')"
 
 UP: Steps = {
     "sqlite": both(_PERSON.format("document"), _HELD, _POINTER)["sqlite"],
@@ -39,12 +40,13 @@ UP: Steps = {
         "INSERT INTO document_key SELECT kind, key, id FROM document WHERE key IS NOT NULL",
         "ALTER TABLE document RENAME TO document_rest",
         _PERSON.format("document_rest"),
+        "ALTER TABLE document_rest ALTER COLUMN person DROP DEFAULT",
         "ALTER TABLE document_rest DROP CONSTRAINT document_pkey",
         "ALTER TABLE document_rest DROP CONSTRAINT document_kind_key_key",
         "ALTER TABLE document_rest ADD PRIMARY KEY (kind, id, person)",
         """CREATE TABLE document (
             kind {id} NOT NULL, id {id} NOT NULL, key {id}, body {bytes} NOT NULL, at TEXT NOT NULL,
-            person {id} NOT NULL DEFAULT '', PRIMARY KEY (kind, id, person)
+            person {id} NOT NULL, PRIMARY KEY (kind, id, person)
         ) PARTITION BY LIST (kind)""",
         "CREATE TABLE document_case PARTITION OF document FOR VALUES IN ('case') PARTITION BY RANGE (id)",
         "CREATE TABLE document_case_rest PARTITION OF document_case DEFAULT",
