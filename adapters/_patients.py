@@ -2,8 +2,9 @@
 
 A FHIR server and the archive beside it are asked about one person at the same time, and a doctor's next
 question follows within seconds: the patient's ids there are the same. They are remembered by pseudonym and
-without the person's number, for a bounded number of persons. Whoever finds that they are not so any more
-looks them up anew. A person whom the node does not know is not remembered.
+without the person's number, for a bounded number of persons; what is too old goes when another person is
+looked up. Whoever finds that they are not so any more looks them up anew. A person whom the node does not
+know is not remembered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -39,8 +40,13 @@ class _Asked(Struct, frozen=True):
 class Patients:
     """Looks persons up with ``look_up``, which raises NodeError."""
 
-    def __init__(self, look_up: Callable[[Identifier], Coroutine[Any, Any, Known]]) -> None:
+    def __init__(
+        self,
+        look_up: Callable[[Identifier], Coroutine[Any, Any, Known]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._look_up = look_up
+        self._clock = clock
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
 
     async def of(self, question: Question, *, anew: bool = False) -> tuple[Known, bool]:
@@ -52,19 +58,26 @@ class Patients:
         if not question.pseudonyms:
             return await self._look_up(question.person), False
         name = question.pseudonyms[0]
-        asked = self._asked.get(name)
+        asked, now = self._asked.get(name), self._clock()
         remembered = asked is not None and asked.answer.done()
-        if asked is None or (remembered and (anew or asked.at + SECONDS < time.monotonic())):
+        if asked is None or (remembered and (anew or asked.at + SECONDS < now)):
             remembered = False
-            asked = _Asked(asyncio.create_task(self._look_up(question.person)), time.monotonic())
+            asked = _Asked(asyncio.create_task(self._look_up(question.person)), now)
             self._asked[name] = asked
             self._asked.move_to_end(name)
             asked.answer.add_done_callback(lambda task: self._keep(name, task))
+            while (oldest := next(iter(self._asked.values()))).answer.done() and oldest.at + SECONDS < now:
+                self._asked.popitem(last=False)
             if len(self._asked) > PERSONS:
                 self._asked.popitem(last=False)
         if remembered:
             return asked.answer.result(), True
         return await asyncio.shield(asked.answer), False
+
+    def forget(self, pseudonyms: Sequence[str]) -> None:
+        """Look these persons up anew with the next question."""
+        for name in pseudonyms:
+            self._asked.pop(name, None)
 
     async def aclose(self) -> None:
         """End what is being looked up, and forget."""

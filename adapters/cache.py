@@ -42,7 +42,8 @@ ITEM_BYTES = 320
 class LocalCache:
     """A cache in this process; when its items exceed ``max_bytes``, the least recently used go.
 
-    What has ended goes with the next ``set``, so that many short-lived items do not add up.
+    What has ended goes with the next ``set``, so that many short-lived items do not add up; and what is known
+    of items that are gone is not more than of those there are.
     """
 
     def __init__(self, max_bytes: int = 64 << 20, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +51,7 @@ class LocalCache:
         self._clock = clock
         self._bytes = 0
         self._items: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        self._ends: list[tuple[float, str]] = []  # a heap; those of items that were set again or dropped stay
+        self._ends: list[tuple[float, str]] = []  # a heap; those of items that were set again or dropped, too
 
     async def get(self, key: str) -> bytes | None:
         item = self._items.get(key)
@@ -73,6 +74,8 @@ class LocalCache:
             ends, ended = heappop(self._ends)
             if self._items.get(ended, (None,))[0] == ends:
                 self._drop(ended)
+        if len(self._ends) > 2 * len(self._items) + 64:
+            self._ends = sorted((ends, name) for name, (ends, _) in self._items.items())  # a heap, too
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._items)))
 

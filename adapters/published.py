@@ -36,8 +36,8 @@ REPORTED_WITHIN = timedelta(days=31)
 """How much later than it was performed something is reported, at most, to be found by that time."""
 LIMIT = 1000
 """How many resources of one person are looked at."""
-REMEMBERED = 1000
-"""Of how many persons it is remembered what was read."""
+REMEMBERED, REMEMBERED_S = 16_384, 60.0
+"""How many resources it is remembered what they say of, and how long at most."""
 RECORDS: dict[str, Kind | None] = {
     "DiagnosticReport": None,
     "Observation": "lab",
@@ -54,6 +54,8 @@ class _Said(Struct, frozen=True):
     names: tuple[tuple[LocalName, Named], ...]
     records: Records
     unreadable: tuple[str, ...]
+    resources: int
+    at: float
 
 
 class _Noting:
@@ -87,12 +89,15 @@ class PublishedNode:
         institution: str,
         normaliser: Callable[[], Reads],
         store: Store,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = id
         self.institution = institution
         self._store = store
         self._normaliser = normaliser
         self._remembered: OrderedDict[tuple[str, tuple[Kind, ...], bytes], _Said] = OrderedDict()
+        self._resources = 0
+        self._clock = clock
 
     async def prior(self, question: Question) -> Answer:
         """Results of the person since ``question.since``; see :class:`adapters.node.Node`.
@@ -107,11 +112,11 @@ class PublishedNode:
         except StoreError:
             return self._failed(started, "what was published cannot be read from the store now")
 
-    async def search(self, question: Question, type_: str, bound: str) -> Answer:
+    async def search(self, question: Question, type_: str, bound: str, *, keyed: bool = True) -> Answer:
         """The person's resources of a type; as :meth:`adapters.fhir.FhirNode.search`."""
         started = time.monotonic()
         try:
-            return await answer_of(self, question, math.inf, self._search(question, type_, bound))
+            return await answer_of(self, question, math.inf, self._search(question, type_, bound, keyed))
         except StoreError:
             return self._failed(started, "what was published cannot be read from the store now")
 
@@ -141,17 +146,15 @@ class PublishedNode:
         kept = [one for one in said.results if one.kind in question.kinds and in_reach(one, question)]
         return heard(kept, digest, records.unreadable, "resources")
 
-    async def _search(self, question: Question, type_: str, bound: str) -> Heard:
+    async def _search(self, question: Question, type_: str, bound: str, keyed: bool) -> Heard:
         since = question.since - REPORTED_WITHIN  # what is kept lies at the time when it was performed
         found = await self._store.held(question.pseudonyms, since, (self.id,), LIMIT)
-        matching = Matching(question, type_, bound, "")
-        digests = []
+        matching = Matching(question, type_, bound, "", keyed=keyed)
         for index, held in enumerate(one for one in found if _type(one) == type_):
-            digests.append(hashlib.sha256(held.body).digest())
-            matching.take(patient_of(held.body, question.person), index, Raw(held.body))
+            matching.take(patient_of(held.body, question.person), [Raw(held.body)], index)
         if len(found) == LIMIT:
             matching.unreadable.append(f"what is older than the {LIMIT} newest")
-        return matching.heard(digests, bounded=False)
+        return matching.heard(bounded=False)
 
     def _said(self, question: Question, wanted: Sequence[Held], digest: bytes) -> _Said:
         """What these resources say. The same bytes are not read twice, as long as every name in them reads as
@@ -159,7 +162,6 @@ class PublishedNode:
         reads, key = self._normaliser(), (question.pseudonyms[0], question.kinds, digest)
         said = self._remembered.get(key)
         if said and [reads.read(local) for local, _ in said.names] == [named for _, named in said.names]:
-            self._remembered.move_to_end(key)
             return said
         records, noting = Records("", question.person), _Noting(reads)
         for index, held in enumerate(sorted(wanted, key=_name)):
@@ -170,11 +172,21 @@ class PublishedNode:
             else:
                 records.take(patient, type_, index, raw)
         results = tuple(records.results(Reader(self.id, self.institution, noting)))
-        said = _Said(results, tuple(noting.names), records, tuple(records.unreadable))
+        unreadable, size = tuple(records.unreadable), max(1, len(wanted))
+        said = _Said(results, tuple(noting.names), records, unreadable, size, self._clock())
+        self._forget(key)
         self._remembered[key] = said
-        if len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
+        self._resources += size
+        while self._resources > REMEMBERED or self._oldest().at + REMEMBERED_S < said.at:
+            self._forget(next(iter(self._remembered)))
         return said
+
+    def _oldest(self) -> _Said:
+        return next(iter(self._remembered.values()))
+
+    def _forget(self, key: tuple[str, tuple[Kind, ...], bytes]) -> None:
+        if said := self._remembered.pop(key, None):
+            self._resources -= said.resources
 
     def _failed(self, started: float, detail: str) -> Answer:
         return Answer(

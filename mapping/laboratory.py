@@ -16,6 +16,7 @@ from mapping.reading import LocalName, Read, Silent, Token, scan
 from mapping.said import CODES, SEEN, Said, said_by, typing_slips
 from mapping.scales import code_of, scale_of
 from mapping.tables import SILENT_IN_LABORATORY, Setting, Tables
+from mapping.text import remembered
 
 _DROP = dict.fromkeys(map(ord, SILENT_IN_LABORATORY))
 _TIMED = frozenset({"GLU", "INS", "CPEP"})
@@ -40,7 +41,7 @@ class Laboratory:
     def __init__(self, tables: Tables, known: Iterable[str] = ()) -> None:
         self._tables = tables
         self._known = tables.vocabulary["analyte"] | {concept.split("|")[0] for concept in known}
-        self._settings: dict[str, Setting | None] = {}
+        self._remembered = remembered(self._find)
 
     def read(self, text: str, local: LocalName) -> Read:
         """The concept that a comparable text names, or a reason. Spans are over ``text``."""
@@ -113,13 +114,7 @@ class Laboratory:
     def beside(self, local: LocalName) -> Setting | None:
         """The one setting that panel, department and context of a message name, or None."""
         text = f"{local.panel};{local.department};{local.context}".upper()
-        if text == ";;":
-            return None
-        if text not in self._settings:
-            if len(self._settings) > 4096:
-                self._settings.clear()
-            self._settings[text] = self._find(text)
-        return self._settings[text]
+        return None if text == ";;" else self._remembered(text)
 
     def _find(self, beside: str) -> Setting | None:
         found: dict[str, Setting] = {}

@@ -12,8 +12,10 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache, wraps
 from importlib import resources
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -34,6 +36,15 @@ _USUAL = re.compile(r"[\s!-~\u00a0-\u024f\u0370-\u03ff\u2000-\u2029\u2030-\u205e
                     r"\u2600-\u26ff\u3000-\u30ff\u3200-\u33ff\u4e00-\u9fef\uff01-\uffee]*")  # fmt: skip
 _LOST = ("Co", "Cn", "Cc", "Cs")
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_T = TypeVar("_T")
+
+
+def remembered(function: Callable[[str], _T]) -> Callable[[str], _T]:
+    """The same function with a memory of the texts that it met last, bounded in number and bytes: what is
+    longer than anything real is not remembered."""
+    known = lru_cache(4096)(function)
+    return wraps(function)(lambda text: known(text) if len(text) <= LONGEST else function(text))
 
 
 class Text(Struct, frozen=True):
@@ -129,7 +140,7 @@ def places(name: str, text: str) -> list[int] | None:
     return found if at == len(text) else None
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def printed_range(mark: str) -> str:
     """The range of a mark that stands alone: 川渝 of 川渝HR, 赤峰 of "赤峰 HR", empty of HR and of a star."""
     text = _SPACE.sub("", unicodedata.normalize("NFKC", mark)).strip("[]()【】")

@@ -14,8 +14,10 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
+
+from mapping.text import remembered
 
 _POWER = re.compile(r"^(?:[×xX*]?10(?:\^|\*|[eE])?)(\d{1,2})/")
 _INVERSE = re.compile(r"\.([A-Za-z]+)\^?[-\u2212]1$")
@@ -27,7 +29,7 @@ _UCUM_ATOM = re.compile(r"(?:([munpfdkMGc]?)(L|mol|IU|U|Eq|Pa|g|m|s|osm|kat)|(mi
 _UCUM_NAMES = {"IU": "[IU]", "Eq": "eq"}
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def canonical_unit(unit: str) -> str:
     """One form for ``×10⁹/L``, ``10^9/L`` and ``10*9/L``; for ``μ``, ``µ`` and ``u``; for ``l`` and ``L``."""
     text = unicodedata.normalize("NFKC", unit)
@@ -44,7 +46,7 @@ def same_unit(one: str, other: str) -> bool:
     return canonical_unit(one) == canonical_unit(other)
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def ucum(unit: str) -> str | None:
     """The UCUM code of a unit as written (``[IU]/mL`` of ``IU/ml``), or None where it has none that is known.
 

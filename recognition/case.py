@@ -17,7 +17,7 @@ from catalog.conditions import Value
 from recognition.compare import comparable, convert
 from recognition.model import Check, Converted, Reason, Result
 from recognition.versions import STANDING, Version, versions
-from recognition.wanted import Aim, Wanted, under
+from recognition.wanted import Aim, planned_codes, under
 from recognition.window import Limit, day_of, limit
 
 
@@ -99,7 +99,9 @@ def cases(question: Question, results: Sequence[Result]) -> Iterator[Case]:
     """
     catalogue = question.catalogue
     known = under(catalogue)
-    wanted = Wanted(question.check, known, question.region)
+    check = question.check
+    codes = tuple(code for entry in check.planned for code in planned_codes(entry, catalogue))
+    wanted = known.wanted(codes, check.context.setting, check.receiver, question.region)
     sites = _sites(results)
     for result, version in zip(results, versions(results), strict=True):
         item = catalogue.items.get(result.reading.item or "")

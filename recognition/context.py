@@ -14,6 +14,7 @@ from catalog import LEVELS, Catalogue, Condition, Institution, Rule
 from catalog.conditions import Value
 from recognition.case import Case, Question
 from recognition.model import Check
+from recognition.wanted import under
 
 _GRADES = {level: grade for grade, level in enumerate(LEVELS)}
 _SAID = (
@@ -37,8 +38,9 @@ def question_of(check: Check, catalogue: Catalogue) -> Question:
     facts["receiver_level"] = _GRADES[receiver.level]
     if not context.events:
         facts |= dict.fromkeys(_SINCE, False)
+    answers = under(catalogue).answers(context, check.receiver)
     return Question(
-        check=check, catalogue=catalogue, region=receiver.region, facts=facts, answers={}, worded={}
+        check=check, catalogue=catalogue, region=receiver.region, facts=facts, answers=answers, worded={}
     )
 
 

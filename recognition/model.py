@@ -96,7 +96,7 @@ class Mark(Struct, frozen=True):
     signed: str = ""
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class Result(Struct, frozen=True, kw_only=True, weakref=True):
     """One prior result 结果: a laboratory value with its unit, or an imaging study with its images.
 
     ``local_name``, ``value`` and ``reference`` (the range, its bounds inclusive or not) are as written by the

@@ -6,13 +6,13 @@ contrast). A result for a part then matters too, because with it only the other 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 
 from msgspec import Struct
 
 from catalog import Catalogue, Condition, Item, ItemList, Qualification, Rule, Setting, Window
-from recognition.model import Check, Planned, Result
+from recognition.model import Context, Planned, Result
 
 CONDITIONAL = (6, 8)
 """The steps whose rules are conditions: hierarchy and negative list."""
@@ -39,6 +39,13 @@ class Under:
         self.catalogue = catalogue
         self.aim = lru_cache(maxsize=1 << 14)(partial(_aim, catalogue))
         self.records = lru_cache(maxsize=1 << 14)(partial(_records, catalogue))
+        self.answers = lru_cache(maxsize=1 << 10)(_nothing_yet)
+        self.wanted = lru_cache(maxsize=1 << 10)(partial(Wanted, catalogue, self.aim))
+
+
+def _nothing_yet(context: Context, receiver: str) -> dict[str, bool]:
+    """For :attr:`recognition.case.Question.answers`: the same encounter has the same ones."""
+    return {}
 
 
 _UNDER: dict[int, Under] = {}
@@ -62,19 +69,24 @@ def planned_codes(planned: Planned, catalogue: Catalogue) -> tuple[str, ...]:
 
 
 class Wanted:
-    """The aims of a check.
+    """The aims of a check for which these items are planned; read-only once it is made.
 
     Raises:
         UnknownEntry: a planned item is not in the catalogue.
     """
 
-    def __init__(self, check: Check, known: Under, region: str) -> None:
-        catalogue = self._catalogue = known.catalogue
-        self._aim, self._region = known.aim, region
-        self._setting, self._receiver = check.context.setting, check.receiver
-        items = {
-            code: catalogue.item(code) for entry in check.planned for code in planned_codes(entry, catalogue)
-        }
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        aim: Callable[[str, str, Setting, str], Aim],
+        codes: tuple[str, ...],
+        setting: Setting,
+        receiver: str,
+        region: str,
+    ) -> None:
+        self._catalogue, self._aim, self._region = catalogue, aim, region
+        self._setting, self._receiver = setting, receiver
+        items = {code: catalogue.item(code) for code in codes}
         self._wholes: dict[str, set[str]] = {}
         """Every code that a result may serve for, as planned, and the planned sums it is only a part of."""
         for code in items:

@@ -107,6 +107,17 @@ async def test_values_that_ended_make_room_without_being_asked_for() -> None:
     assert await cache.get("long") == bytes(10)
 
 
+@pytest.mark.parametrize("names", [10, 20_000])
+async def test_long_lived_values_that_were_replaced_or_displaced_leave_nothing_behind(names: int) -> None:
+    cache = LocalCache(max_bytes=100 * ITEM_BYTES)
+    tracemalloc.start()
+    for number in range(20_000):
+        await cache.set(f"long-{number % names}", b"", 3600)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100 * 1000
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.one_of(st.none(), st.integers(0, 12)))))
 def test_a_local_cache_never_finds_what_was_not_the_last_value(steps: list[tuple[str, int | None]]) -> None:
     async def walk() -> None:

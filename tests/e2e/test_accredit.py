@@ -31,7 +31,7 @@ from tests.node_cases import normaliser, observation, patient, report, study, tr
 from tests.peers import started
 from tests.serving import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("accredit")]
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 PERSON, OTHER = BY_KEY["jia"], BY_KEY["yi"]
@@ -123,7 +123,8 @@ def of_router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
 def of_snake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
     """fhirsnake with two patients: it ignores every search parameter."""
     other = (patient("p2", OTHER.number, "CQ01"), observation("o9", subject={"reference": "Patient/p2"}))
-    with started(lambda: fhirsnake(tmp_path_factory.mktemp("snake"), [*RECORDS, *other])) as peer:
+    folder = tmp_path_factory.getbasetemp() / "fhirsnake"  # one environment a session
+    with started(lambda: fhirsnake(folder, [*RECORDS, *other], name="accredited")) as peer:
         unknown = PATIENTS | {"unknown": []}
         yield accredited(peer.url, unknown, dialect={"search": "get", "since": False})
 
@@ -334,5 +335,7 @@ def test_a_report_verifies_elsewhere_by_key_list_and_roots(folder: Path, tmp_pat
     (tmp_path / "keys.json").write_bytes(own_key_list(keys, "cq", datetime.now(UTC)))
     (tmp_path / "roots.json").write_bytes(msgspec.json.encode(roots_of(keys, "cq")))
     words = ["--keys", str(tmp_path / "keys.json"), "--roots", str(tmp_path / "roots.json")]
+    alone = command("--verify", str(folder / "report.html"), *words[:2], "-c", str(folder / "lianren.toml"))
+    assert isinstance(alone.exception, Stop)
     said = command("--verify", str(folder / "report.html"), *words, "--json")
     assert (said.exit_code, json.loads(said.stdout)["passed"]) == (0, True)

@@ -189,6 +189,17 @@ def test_an_idle_gateway_stops_at_once_with_status_0(tmp_path: Path) -> None:
         assert log[-1]["event"] == "stopped"
 
 
+def test_a_late_answer_and_an_open_connection_do_not_keep_it(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as gateway,
+        httpx.Client(base_url=gateway.url, headers=ASK, trust_env=False) as client,
+    ):
+        assert client.post("/api/v1/checks", json=body(deadline_ms=300)).json()["complete"] is False
+        gateway.tell()
+        log = gateway.ended(5)
+        assert [line["left"] for line in log if line["event"] == "drained"] == [0]
+
+
 def test_a_second_signal_is_not_waited_for(tmp_path: Path) -> None:
     with serving(tmp_path) as gateway, asked(gateway, 9000) as answer:
         gateway.tell()

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.enduring import KNOWING, Endured, endure, gateway
 from tests.peers import needed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("endurance")]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.gateway.live import ask as ask_gateway
 from tests.node_cases import OTHER_NUMBER, normaliser, observation, question, report, study
 from tests.peers import started
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("foreign-nodes")]
 
 GET = Dialect(search="get", since=False)
 ELSEWHERE: dict[str, Any] = {"subject": {"reference": "Patient/p2"}}
@@ -50,16 +50,17 @@ def node(url: str, dialect: Dialect = GET) -> FhirNode:
 @pytest.fixture(scope="module")
 def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """fhirsnake with the records of two persons."""
-    folder = tmp_path_factory.mktemp("everybody")
+    folder = tmp_path_factory.getbasetemp() / "fhirsnake"  # one environment a session
     others = (patient("p2", OTHER_NUMBER, "CQ01007026"), observation("o3", **ELSEWHERE))
-    with started(lambda: fhirsnake(folder, [*ALONE, *others])) as peer:
+    with started(lambda: fhirsnake(folder, [*ALONE, *others], name="everybody")) as peer:
         yield peer.url
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """fhirsnake with the records of one person."""
-    with started(lambda: fhirsnake(tmp_path_factory.mktemp("alone"), ALONE)) as peer:
+    folder = tmp_path_factory.getbasetemp() / "fhirsnake"
+    with started(lambda: fhirsnake(folder, ALONE, name="alone")) as peer:
         yield peer.url
 
 

@@ -7,18 +7,19 @@ which one is killed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo.peers import Peer, postgres, redis
+from gateway.demo.peers import Peer, postgres, redis, wait_until
 from gateway.demo.people import check_digit
 from gateway.source import create_source
 from tests.e2e.processes import Fleet, asking, assert_kept, client_of, fleet, ward_client
@@ -28,7 +29,7 @@ from tests.gateway.test_review import confirm, met, new_name, planned, queue, re
 from tests.peers import needed
 from tests.serving import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("replicas")]
 
 Stores = tuple[Peer, Peer]
 
@@ -171,8 +172,9 @@ class Watched(Counted):
     seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.requests += scope["type"] == "http"
         await asyncio.sleep(self.seconds if scope["type"] == "http" else 0)
-        await super().__call__(scope, receive, send)
+        await self._app(scope, receive, send)
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +229,28 @@ def test_three_processes_grant_a_client_its_requests_once(three: Fleet) -> None:
         answers = list(pool.map(lambda n: clients[n % 3].get("/api/v1/checks/none").status_code, range(120)))
     assert set(answers) == {404, 429}
     assert 50 <= answers.count(404) <= 60
+
+
+def test_a_replica_that_hangs_while_it_asks_costs_the_others_time_and_no_answer(
+    three: Fleet, source: tuple[str, Watched]
+) -> None:
+    number = "99000019000101210"
+    asked = body(patient=number + check_digit(number))
+    with client_of(three.urls[0]) as first, client_of(three.urls[1]) as second, ThreadPoolExecutor(1) as pool:
+        before, source[1].seconds = source[1].requests, 1.0
+        hanging = pool.submit(ask, first, asked)
+        wait_until(lambda: source[1].requests > before, 5)
+        three.replicas[0].signal(SIGSTOP)
+        source[1].seconds = 0.0
+        try:
+            begun = time.monotonic()
+            answer = ask(second, asked)
+            took = time.monotonic() - begun
+        finally:
+            three.replicas[0].signal(SIGCONT)
+        assert hanging.result() == answer
+    assert (answer.complete, answer.verdicts) == (True, ())
+    assert took < 8  # the deadline of a check
 
 
 def test_a_killed_replica_loses_no_acknowledged_decision(three: Fleet, tmp_path: Path) -> None:
