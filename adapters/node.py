@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 
-from adapters.fhir_read import Key
+from adapters.fhir_read import Head
 from catalog import Kind
 from recognition import Result
 from security.http_signature import SignedAnswer
@@ -78,10 +78,11 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Match(Struct, frozen=True, gc=False):
-    """A resource of the person's that a search found: the fields it is found by, its own bytes, and the time
-    that it was searched by (POSIX seconds; minus infinity where it has none)."""
+    """A resource of the person's that a search found: the fields it is found by (a ``Key`` where conditions
+    are to be looked at), its own bytes, and the time that it was searched by (POSIX seconds; minus infinity
+    where it has none)."""
 
-    key: Key
+    key: Head
     raw: Raw
     at: float
 

@@ -3,6 +3,7 @@ ask the nodes, flag what is wrong with a record, mark the results, and write dow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -30,8 +31,12 @@ class Found(Struct, frozen=True):
     documents: tuple[Document, ...]
 
 
-async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evidence) -> Found:
+async def find(
+    gateway: Gateway, rules: Rules, question: Question, evidence: Evidence, asked: float = math.inf
+) -> Found:
     """Ask every node and prepare the results for a decision; ``evidence`` gets the answers and new marks.
+
+    What was withdrawn before ``asked`` (``time.monotonic``) counts, by default all that was by now.
 
     Raises:
         StoreUnavailable: issued marks cannot be looked up.
@@ -42,7 +47,7 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
         evidence.answer(answer)
     marker, catalogue, now = gateway.marker, rules.catalogue, datetime.now(UTC)
     own = [_assessed(_held(result, gateway), now) for result in gathered.own]
-    await _withdraw(gateway, own, now)
+    await _withdraw(gateway, own, now, asked)
     marked = await marker.sign_all(own, catalogue, now, evidence.mark)
     flagged = [
         _assessed(marker.verify(_named(result, rules), owner, catalogue, now), now)
@@ -58,9 +63,9 @@ async def find(gateway: Gateway, rules: Rules, question: Question, evidence: Evi
     )
 
 
-async def _withdraw(gateway: Gateway, own: Sequence[Result], now: datetime) -> None:
+async def _withdraw(gateway: Gateway, own: Sequence[Result], now: datetime, asked: float) -> None:
     """Learn what was withdrawn meanwhile, and withdraw what a node shows to be amended or taken back."""
-    await gateway.withdrawals.refresh()
+    await gateway.withdrawals.refresh(asked)
     for result in own:
         if result.status in AMENDING and BORROWED not in result.flags:
             for withdrawn in await gateway.withdrawals.supersede(result, now):

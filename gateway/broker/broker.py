@@ -20,11 +20,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, datetime
 from functools import partial
 
 from msgspec.structs import replace
 
-from adapters import Answer, Node, Question, Report, join_images
+from adapters import Answer, FhirNode, Node, Question, Report, join_images
 from gateway.broker.lane import Call, Flight, Lane, LaneState
 from gateway.broker.memory import Memory, Told, covers
 from gateway.broker.replicas import Replicas
@@ -90,7 +91,7 @@ class Broker:
         around = Round(question, time.monotonic(), await self._known(question), rules, rules.reads_by)
         lanes = [lane for lane in self._lanes() if lane.node.kind != "gateway" or question.hops > 0]
         gateways = [lane.settings.owner for lane in lanes if lane.node.kind == "gateway"]
-        told = await self._told(lanes, question)
+        told = await self._told(lanes, around)
         async with self.answering(question.id, question.budget) if gateways else nullcontext():
             said: list[Answer | Wait] = []
             for lane in lanes:
@@ -133,8 +134,12 @@ class Broker:
         return reports
 
     async def forget(self, node: str, persons: Sequence[str]) -> None:
-        """Something came through a node for these pseudonyms: what was said before is not told again."""
+        """Something came through a node for these pseudonyms: what was said before is not told again, nor who
+        they are there."""
         if lane := self._known_lanes.get(node):
+            for known in (lane, self._known_lanes.get(lane.settings.identity)):
+                if known and isinstance(known.node, FhirNode):
+                    known.node.forget(persons)
             for person in persons:
                 for flight in lane.flights.get(person, ()):
                     flight.forgotten = True
@@ -166,8 +171,10 @@ class Broker:
         return [*self._known_lanes.values()]
 
     async def _known(self, question: Question) -> Known:
-        """What is known to be held; nothing where that takes too much of the time."""
-        if not question.pseudonyms:
+        """What is known to be held; nothing where that takes too much of the time, or says nothing of any
+        node: not of what lies in the own store, nor of another gateway."""
+        told = any(_kept(lane) or lane.settings.publishes for lane in self._lanes())
+        if not (told and question.pseudonyms):
             return Known()
         try:
             async with asyncio.timeout(question.budget / 4):
@@ -175,17 +182,19 @@ class Broker:
         except TimeoutError:
             return Known()
 
-    async def _told(self, lanes: Sequence[Lane], question: Question) -> dict[str, Told]:
+    async def _told(self, lanes: Sequence[Lane], around: Round) -> dict[str, Told]:
         """What the nodes said of the person a moment ago, here or to another replica."""
-        if not (self._memory.on and question.pseudonyms):
+        memory, question = self._memory, around.question
+        if not (memory.on and question.pseudonyms):
             return {}
         person = question.pseudonyms[0]
-        nodes = [lane.node.id for lane in lanes if _kept(lane)]
-        told = {node: found for node in nodes if (found := self._memory.find(node, person))}
-        missing = [node for node in nodes if node not in told or not self._memory.fresh(told[node])]
-        if missing and self._shared.shared:
-            told |= await self._replicas.soon(self._memory.fetch(missing, person), question.budget, {})
-        return told
+        asked = {lane.node.id: kinds for lane in lanes if _kept(lane) and (kinds := around.asked(lane).kinds)}
+        if self._shared.shared:
+            found = {node: memory.find(node, person) for node in asked}
+            missing = {node: asked[node] for node, told in found.items() if not (told and memory.fresh(told))}
+            if missing:
+                await self._replicas.soon(memory.fetch(missing, person), question.budget, None)
+        return {node: told for node in asked if (told := memory.find(node, person))}
 
     def _again(self, lane: Lane, told: Told | None, asked: Question, around: Round) -> Answer | None:
         """What the node said a moment ago, where that answers the question."""
@@ -231,7 +240,8 @@ class Broker:
         left = asked.budget - (time.monotonic() - around.began)
         limit = max(0.001, min(left, settings.timeout_ms / 1000))
         patience = settings.late_ms / 1000 if person and self._memory.on else 0.0
-        asking = replace(asked, budget=limit, patience=patience)
+        since = _day(asked.since) if person else asked.since
+        asking = replace(asked, since=since, budget=limit, patience=patience)
         flight = Flight(asking, self._memory.now(), person, around.under)
         if person and self._memory.on and self._shared.shared:
             flight.borrow = partial(self._replicas.borrowed, lane, around.published(lane))
@@ -287,6 +297,12 @@ class Broker:
         """A breaker opened or closed here: the log and the other replicas hear of it."""
         self._watching.switched(lane, opened)
         self._replicas.switched(lane, opened)
+
+
+def _day(moment: datetime) -> datetime:
+    """The beginning of a day. Every question is asked from a moment of its own on; so that one answer stands
+    for those of a day, whichever began first and by whose clock, a node is asked from there on."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _kept(lane: Lane) -> bool:

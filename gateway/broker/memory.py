@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import get_args
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +28,7 @@ from mapping import LocalName
 from security.envelope import Envelope
 from security.errors import TrustError
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ROOM = 16_384
 """How many results this process keeps; an answer without any counts as one."""
 
@@ -93,26 +95,33 @@ class Memory:
         """What this process has."""
         return self._kept.get((node, person))
 
-    async def fetch(self, nodes: Sequence[str], person: str) -> dict[str, Told]:
-        """What other replicas have of these nodes, in one look; kept here from now on."""
-        values = await self.shared.many([self.key(node, person) for node in nodes])
-        found = {}
-        for node, value in zip(nodes, values, strict=True):
-            if value is not None and (told := self.opened(node, person, value)):
-                found[node] = told
-        return found
+    async def fetch(self, wanted: Mapping[str, Sequence[Kind]], person: str) -> None:
+        """Keep here what other replicas have of these nodes, of such kinds or of all, in one look."""
+        places = {
+            self.key(node, person, asked): (node, asked)
+            for node, kinds in wanted.items()
+            for asked in (kinds, KINDS)
+        }
+        values = await self.shared.many([*places])
+        for (node, asked), value in zip(places.values(), values, strict=True):
+            if value is not None:
+                self.opened(node, person, asked, value)
 
-    def opened(self, node: str, person: str, value: bytes) -> Told | None:
-        """A shared value; None where it does not open or is of another version."""
+    def opened(self, node: str, person: str, kinds: Sequence[Kind], value: bytes) -> Told | None:
+        """A shared value, kept here from now on; None where it does not open or is of another version."""
         try:
-            told = msgspec.msgpack.decode(self._envelope().open(value, self.key(node, person)), type=Told)
+            data = self._envelope().open(value, self.key(node, person, kinds))
+            told = msgspec.msgpack.decode(data, type=Told)
         except (TrustError, msgspec.MsgspecError):
             return None
         self.keep(node, person, told)
         return told
 
     def keep(self, node: str, person: str, told: Told) -> None:
-        """Tell this again from now on, in this process."""
+        """Tell this again from now on, in this process; unless it has something newer."""
+        held = self.find(node, person)
+        if held and self.fresh(held) and held.asked > told.asked:
+            return
         self._drop(node, person)
         self._kept[node, person] = told
         self._results += _size(told)
@@ -123,21 +132,21 @@ class Memory:
 
     async def share(self, node: str, person: str, told: Told) -> None:
         """Let the other replicas tell it, too."""
-        key = self.key(node, person)
+        key = self.key(node, person, told.kinds)
         sealed = self._envelope().seal(msgspec.msgpack.encode(told), key)
         await self.shared.set(key, sealed, self.ttl(told.answer))
 
     @staticmethod
-    def key(node: str, person: str) -> str:
-        """Under which replicas share the answer, and the turn to ask for it."""
-        return f"answer|{node}|{person}"
+    def key(node: str, person: str, kinds: Sequence[Kind]) -> str:
+        """Under which replicas share the answer to a question of these kinds, and the turn to ask it."""
+        return f"answer|{node}|{person}|{'+'.join(sorted({*kinds}))}"
 
     async def forget(self, node: str, persons: Sequence[str]) -> None:
         """Something changed: ask again."""
         for person in persons:
             self._drop(node, person)
-            if self.shared.shared:
-                await self.shared.delete(self.key(node, person))
+            for kinds in (KINDS, *((kind,) for kind in KINDS)) if self.shared.shared else ():
+                await self.shared.delete(self.key(node, person, kinds))
 
     def answers(
         self, told: Told, question: Question, place: str, under: str, published: float

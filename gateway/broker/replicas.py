@@ -54,7 +54,7 @@ class Replicas:
     def tell(self, lane: Lane, flight: Flight, told: Told | None) -> None:
         """What a flight brought, for the others; nothing where it failed, so that they ask for themselves."""
         if flight.borrow and not flight.borrowed:
-            self._send(self._tell(lane.node.id, flight.person, told))
+            self._send(self._tell(lane.node.id, flight, told))
 
     async def borrowed(self, lane: Lane, published: float, flight: Flight) -> Answer | None:
         """The answer that another replica is asking for; None where it is for this one to ask, or was asked
@@ -62,12 +62,13 @@ class Replicas:
 
         Half of the time is left for that, because the other one may be gone.
         """
-        key, question = self._memory.key(lane.node.id, flight.person), flight.question
+        node, person, question = lane.node.id, flight.person, flight.question
+        key = self._memory.key(node, person, question.kinds)
         seconds = question.budget + question.patience
         if await self.soon(self._shared.first(key, seconds), question.budget, True):
             return None
         value = await self._shared.wait(key, question.budget / 2)
-        told = self._memory.opened(lane.node.id, flight.person, value) if value else None
+        told = self._memory.opened(node, person, question.kinds, value) if value else None
         answer = told and self._memory.answers(told, question, lane.place, flight.under, published)
         if told and answer:
             flight.names = dict.fromkeys(told.names)
@@ -105,10 +106,10 @@ class Replicas:
             if turn and shared.shared:
                 self._send(shared.release(key))
 
-    async def _tell(self, node: str, person: str, told: Told | None) -> None:
+    async def _tell(self, node: str, flight: Flight, told: Told | None) -> None:
         if told:
-            await self._memory.share(node, person, told)
-        await self._shared.release(self._memory.key(node, person))
+            await self._memory.share(node, flight.person, told)
+        await self._shared.release(self._memory.key(node, flight.person, flight.question.kinds))
 
     async def _follow(self) -> None:
         """Leave alone what the others leave alone."""

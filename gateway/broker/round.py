@@ -104,8 +104,8 @@ class Wait(Struct):
         if self.joined or flight.borrowed:
             around.read_again(tuple(flight.names))
         if self.joined:
-            return narrowed(replace(answer, report=replace(answer.report, took_ms=took_ms)), self.asked)
-        return answer
+            answer = replace(answer, report=replace(answer.report, took_ms=took_ms))
+        return narrowed(answer, self.asked) if flight.person else answer
 
 
 class Gathered(Struct, frozen=True):

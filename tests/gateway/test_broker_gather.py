@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,19 @@ async def test_nodes_may_change_between_two_questions(tmp_path: Path) -> None:
         assert [a.report.node for a in await b.ask()] == ["one", "two"]
         b.nodes = [b.nodes[1]]
         assert [a.report.node for a in await b.ask()] == ["two"]
+
+
+async def test_who_asked_a_node_before_it_was_taken_away_is_answered_by_it(tmp_path: Path) -> None:
+    node, other = Fake(say=slow(0.05)), Fake()
+    async with broker_over(tmp_path, [placed(node)], cache_s=60) as b:
+        asking = asyncio.create_task(b.report())
+        await asyncio.sleep(0.02)
+        b.nodes = [placed(other, url="http://127.0.0.1:2")]
+        assert (await b.report()).state == "answered"
+        b.nodes = []
+        assert await b.ask() == ()
+        assert (await asking).state == "answered"
+    assert (len(node.asked), len(other.asked)) == (1, 1)
 
 
 async def test_a_node_that_was_changed_is_tried_without_its_history(tmp_path: Path) -> None:
@@ -415,6 +428,23 @@ async def test_who_joins_a_wider_question_gets_its_own_answer(tmp_path: Path) ->
     assert len(node.asked) == 1
     assert [len(a[0].results) for a in (wide, lab, recent)] == [2, 1, 1]
     assert lab[0].report.results == 1
+
+
+async def test_of_two_questions_at_one_time_the_later_may_be_on_its_way_first(tmp_path: Path) -> None:
+    node = Fake(say=slow(0.05))
+    since = NOW - timedelta(days=90)
+    async with broker_over(tmp_path, [placed(node)]) as b:
+        await asyncio.gather(b.ask(since=since), b.ask(since=since - timedelta(seconds=1)))
+    assert len(node.asked) == 1
+
+
+async def test_what_a_node_has_of_the_day_before_the_question_is_not_shown(tmp_path: Path) -> None:
+    since = NOW.astimezone(UTC).replace(hour=12) - timedelta(days=5)
+    older, newer = (replace(result(id_=f"o{d}"), performed=since + timedelta(hours=d)) for d in (-1, 1))
+    said = answer("one", replace(older, reported=older.performed), newer)
+    async with broker_over(tmp_path, [placed(Fake(say=says(said)))]) as b:
+        (told,) = await b.ask(since=since)
+    assert ([r.id for r in told.results], told.report.results) == (["one/o1"], 1)
 
 
 async def test_who_joins_a_wider_question_that_is_answered_in_part_gets_its_own_part(tmp_path: Path) -> None:

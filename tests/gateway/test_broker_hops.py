@@ -25,6 +25,8 @@ from gateway.settings import Settings
 from tests.gateway.live import CLIENTS, NODE, OWN, ask, body, settings_for, source_of
 from tests.serving import serve
 
+pytestmark = pytest.mark.xdist_group("hops")  # one worker starts its servers
+
 PEERS = {"sc": ["lab8"], "lab8": ["sc", "cq"], "cq": ["sc", "lab8"]}
 """Whom each gateway asks."""
 TOKENS = {name: secrets.token_urlsafe(16) for name in CLIENTS}

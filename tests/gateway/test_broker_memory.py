@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from adapters import Answer, FhirNode, Line, LocalShared
 from catalog import Kind
@@ -330,6 +331,13 @@ def test_no_more_is_kept_than_there_is_room_for() -> None:
         memory.keep("one", f"p{n}", told(many))
     assert memory.results <= ROOM
     assert memory.find("one", "p0") is None
+
+
+def test_an_answer_that_was_asked_for_earlier_does_not_take_the_place_of_a_newer_one() -> None:
+    memory, said = Memory(LocalShared(), lambda: ENVELOPE, 60, 60), told(answer("one"))
+    memory.keep("one", "p1", said)
+    memory.keep("one", "p1", replace(said, asked=said.asked - 1))
+    assert memory.find("one", "p1") == said
 
 
 def test_what_is_over_makes_room_by_itself() -> None:

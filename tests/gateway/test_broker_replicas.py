@@ -92,14 +92,14 @@ async def test_what_lies_in_redis_is_sealed(tmp_path: Path, url: str) -> None:
     async with replicas(tmp_path, url, Fake()) as (one, _):
         await one.ask()
         await settled()
-        value = redis_says(url, "GET answer|one|p1")
+        value = redis_says(url, "GET answer|one|p1|imaging+lab")
     assert value[:1] == b"$"
     assert b"43.10" not in value
 
 
 async def test_what_somebody_else_laid_into_redis_is_not_told(tmp_path: Path, url: str) -> None:
     node = Fake()
-    redis_says(url, "SET answer|one|p1 forged")
+    redis_says(url, "SET answer|one|p1|imaging+lab forged")
     async with replicas(tmp_path, url, node) as (one, _):
         assert (await one.report()).state == "answered"
     assert len(node.asked) == 1
@@ -110,7 +110,7 @@ async def test_what_was_said_of_one_person_is_told_of_no_other(tmp_path: Path, u
     async with replicas(tmp_path, url, node) as (one, other):
         await one.ask()
         await settled()
-        redis_says(url, "COPY answer|one|p1 answer|one|p2")
+        redis_says(url, "COPY answer|one|p1|imaging+lab answer|one|p2|imaging+lab")
         await other.ask(pseudonyms=("p2",))
     assert len(node.asked) == 2
 
@@ -121,6 +121,24 @@ async def test_equal_questions_at_two_replicas_are_one_request(tmp_path: Path, u
         first, second = await asyncio.gather(one.ask(), other.ask())
     assert len(node.asked) == 1
     assert first[0].results == second[0].results
+
+
+async def test_who_asks_for_something_else_does_not_wait_for_the_other_replica(
+    tmp_path: Path, url: str
+) -> None:
+    node = Fake(say=slow(0.12))
+    async with replicas(tmp_path, url, node, timeout_ms=200) as (one, other):
+        lab, imaging = await asyncio.gather(one.report(kinds=("lab",)), other.report(kinds=("imaging",)))
+    assert (lab.state, imaging.state, len(node.asked)) == ("answered", "empty", 2)
+
+
+async def test_what_one_replica_was_told_of_all_kinds_another_tells_of_one(tmp_path: Path, url: str) -> None:
+    node = Fake()
+    async with replicas(tmp_path, url, node) as (one, other):
+        await one.ask()
+        await settled()
+        assert (await other.report(kinds=("lab",))).age_ms > 0
+    assert len(node.asked) == 1
 
 
 async def test_where_the_other_replica_fails_each_asks_for_itself(tmp_path: Path, url: str) -> None:
@@ -141,7 +159,7 @@ async def test_where_the_other_replica_fails_each_asks_for_itself(tmp_path: Path
 async def test_the_turn_of_a_replica_that_is_gone_is_not_waited_for_to_the_end(
     tmp_path: Path, url: str
 ) -> None:
-    redis_says(url, "SET {answer|one|p1}|turn gone PX 5000")
+    redis_says(url, "SET {answer|one|p1|imaging+lab}|turn gone PX 5000")
     node = Fake()
     async with replicas(tmp_path, url, node, timeout_ms=200) as (one, _):
         began = time.monotonic()
@@ -162,10 +180,17 @@ async def test_after_a_publication_at_one_replica_the_other_asks_again(tmp_path:
 async def test_what_another_replica_asked_before_a_publication_is_not_waited_for_in_vain(
     tmp_path: Path, url: str
 ) -> None:
-    node = Fake(say=slow(0.05))
-    async with replicas(tmp_path, url, node) as (one, other):
+    flying = asyncio.Event()
+
+    async def say(question: Question) -> Answer:
+        flying.set()
+        await asyncio.sleep(0.1)
+        return answer("one", result())
+
+    node = Fake(say=say)
+    async with replicas(tmp_path, url, node, timeout_ms=1000) as (one, other):
         first = asyncio.create_task(one.ask())
-        await asyncio.sleep(0.02)
+        await flying.wait()
         await other.announce("one", noted=datetime.now(UTC))
         await other.ask()
         await first
