@@ -89,11 +89,7 @@ async def _tables(settings: Settings) -> list[Finding]:
         return [Finding("tables", False, detail)]
     if isinstance(tables, SqliteStore):
         return [Finding("tables", True, f"revision {revision}")]
-    await tables.open()
-    try:
-        until = await tables.partitioned_until()
-    finally:
-        await tables.close()
+    until = await tables.partitioned_until()
     ok = until > datetime.now(UTC)
     todo = "" if ok else "; run: lianren store upgrade"
     return [Finding("tables", ok, f"revision {revision}, partitions until {until:%Y-%m-%d}{todo}")]

@@ -11,11 +11,11 @@ from msgspec import Struct, field
 from adapters import Identities, NodeFaulty, NodeRefused, Question
 from adapters.dicomweb import MEDIA, MRN
 from gateway.accrediting import behaviour, shown
-from gateway.accrediting.kit import Kit, Seen, passed, unless
+from gateway.accrediting.kit import Kit, Seen, each, passed, unless
 from gateway.accrediting.values import Patient
-from gateway.nodes import line_of
 
 _NOBODY = "lianren-nobody"
+_OF_NOBODY = f"studies?PatientID={_NOBODY}&limit=1"
 _NO_STUDY = "2.25.1099511627775"
 _HEAD = 512 * 1024
 """As much of an image as is read: enough for a boundary, headers and the preamble."""
@@ -86,9 +86,9 @@ class Archive:
             "times.clock": behaviour.clock("studies?limit=1"),
             "charset.text": shown.text,
             "charset.person_names": self.person_names,
-            "errors.bad_request": self.bad_request,
-            "errors.unknown_path": self.unknown_path,
-            "errors.unknown_resource": self.unknown_resource,
+            "errors.bad_request": behaviour.refuses(f"{_OF_NOBODY}lianren", MEDIA, "advice"),
+            "errors.unknown_path": behaviour.refuses("lianren", MEDIA, "advice"),
+            "errors.unknown_resource": behaviour.refuses(f"studies/{_NO_STUDY}/metadata", MEDIA, "advice"),
             "errors.token": self.token,
             "behaviour.slow_client": behaviour.slow_client("studies?limit=1", MEDIA),
             "behaviour.many_clients": behaviour.many_clients,
@@ -102,48 +102,49 @@ class Archive:
 
     async def found(self, kit: Kit) -> Seen:
         """Studies of every patient whom the archive is said to have."""
-        wrong, looked = [], 0
-        for number, patient in enumerate(kit.patients.known, start=1):
-            if any(one.kind == "imaging" for one in patient.said.results):
-                looked += 1
-                if not await self._studies(kit, patient):
-                    wrong.append(f"patient {number}")
-        return unless(wrong, looked)
+
+        async def look(patient: Patient) -> str | None:
+            if not any(one.kind == "imaging" for one in patient.said.results):
+                return None
+            return "" if await self._studies(kit, patient) else "no study"
+
+        return await each(kit, look)
 
     async def unknown(self, kit: Kit) -> Seen:
         """Nothing, where nobody has the number."""
-        led = await _find(kit, "studies", {"PatientID": _NOBODY})
-        return passed() if not led else Seen("fix", f"{len(led)} studies")
+        led = await _find(kit, "studies", {"PatientID": _NOBODY, "limit": "1"})
+        return passed() if not led else Seen("fix", "a study")
 
     async def exact(self, kit: Kit) -> Seen:
-        """Nothing of a patient whose number is cut short."""
-        wrong, looked = [], 0
-        for number, patient in enumerate(kit.patients.known, start=1):
-            for local in await self._numbers(kit, patient):
-                looked += 1
-                led = await _find(kit, "studies", {"PatientID": local[:-1]})
-                if any(one.patient_id.text == local for one in led):
-                    wrong.append(f"patient {number}")
-        return unless(wrong, looked)
+        """Nothing of a patient whose number is cut short. What is left of a short one could be nobody's
+        number, which asks for everybody (PS3.4 C.2.2.2.3)."""
+
+        async def look(patient: Patient) -> str | None:
+            numbers = [number for number in await self._numbers(kit, patient) if len(number) > 2]
+            led = [
+                one.patient_id.text == number
+                for number in numbers
+                for one in await _find(kit, "studies", {"PatientID": number[:-1], "limit": "100"})
+            ]
+            return None if not numbers else "found" if any(led) else ""
+
+        return await each(kit, look)
 
     async def paging(self, kit: Kit) -> Seen:
         """One study after another, by limit and offset."""
-        wrong, looked = [], 0
-        for number, patient in enumerate(kit.patients.known, start=1):
+
+        async def look(patient: Patient) -> str | None:
+            said: str | None = None
             for local in await self._numbers(kit, patient):
-                whole = await _find(kit, "studies", {"PatientID": local})
+                asked = {"PatientID": local}
+                whole = sorted(one.study.text for one in await _find(kit, "studies", asked))
                 if 1 < len(whole) <= 40:
-                    looked += 1
-                    pages = [
-                        one.study.text
-                        for offset in range(len(whole))
-                        for one in await _find(
-                            kit, "studies", {"PatientID": local, "limit": "1", "offset": str(offset)}
-                        )
-                    ]
-                    if sorted(pages) != sorted(one.study.text for one in whole):
-                        wrong.append(f"patient {number}: {len(set(pages))} / {len(whole)}")
-        return unless(wrong, looked)
+                    offsets = [asked | {"limit": "1", "offset": str(at)} for at in range(len(whole))]
+                    pages = [one.study.text for page in offsets for one in await _find(kit, "studies", page)]
+                    said = said or ("" if sorted(pages) == whole else f"{len(set(pages))} / {len(whole)}")
+            return said
+
+        return await each(kit, look)
 
     async def page_size(self, kit: Kit) -> Seen:
         """A limit of one."""
@@ -181,7 +182,7 @@ class Archive:
             return Seen("not_made", "no study")
         media, start = await _part(kit, path, 'multipart/related; type="application/dicom"')
         if not media.startswith("multipart/related"):
-            return Seen("fix", f"{media[:60] or 'no media type'}")
+            return Seen("fix", media or "no media type")
         body = start.partition(b"\r\n\r\n")[2]
         return passed() if body[128:132] == b"DICM" else Seen("fix", "no DICOM file in its first part")
 
@@ -195,44 +196,23 @@ class Archive:
         except (NodeRefused, NodeFaulty) as wrong:
             return Seen("advice", wrong.detail)
         whole = media.startswith("multipart/related") and start.partition(b"\r\n\r\n")[2]
-        return passed() if whole else Seen("advice", f"{media[:60] or 'no media type'}")
+        return passed() if whole else Seen("advice", media or "no media type")
 
     async def person_names(self, kit: Kit) -> Seen:
         """As the owner writes them, in any of their representations; the names are not told."""
-        wrong, looked = [], 0
-        for number, patient in enumerate(kit.patients.known, start=1):
-            studies = await self._studies(kit, patient) if patient.said.name else []
-            if studies:
-                looked += 1
-                if not all(_plain(patient.said.name) in _plain(one.patient_name.text) for one in studies):
-                    wrong.append(f"patient {number}")
-        return unless(wrong, looked)
 
-    async def bad_request(self, kit: Kit) -> Seen:
-        """A limit that is no number."""
-        params = {"PatientID": _NOBODY, "limit": "lianren"}
-        return await behaviour.refused(lambda: kit.line.get_json("studies", params, accept=MEDIA), "advice")
+        async def look(patient: Patient) -> str | None:
+            name = _plain(patient.said.name)
+            written = [_plain(one.patient_name.text) for one in await self._studies(kit, patient)]
+            return (
+                None if not (name and written) else "" if all(name in one for one in written) else "another"
+            )
 
-    async def unknown_path(self, kit: Kit) -> Seen:
-        """A resource that is none."""
-        return await behaviour.refused(lambda: kit.line.get_json("lianren", accept=MEDIA), "advice")
-
-    async def unknown_resource(self, kit: Kit) -> Seen:
-        """The metadata of a study that is not there."""
-        path = f"studies/{_NO_STUDY}/metadata"
-        return await behaviour.refused(lambda: kit.line.get_json(path, accept=MEDIA), "advice")
+        return await each(kit, look)
 
     async def token(self, kit: Kit) -> Seen:
-        """Credentials that are wrong."""
-        has = bool(kit.settings.token_file or kit.settings.password_file)
-        line = line_of(kit.settings, {"Authorization": "Bearer lianren-wrong-token"})
-        try:
-            await line.get_json("studies", {"PatientID": _NOBODY, "limit": "1"}, accept=MEDIA)
-        except NodeRefused as refused:
-            return passed(refused.detail)
-        finally:
-            await line.aclose()
-        return behaviour.let_in(kit, "fix" if has else "advice")
+        """A search for nobody."""
+        return await behaviour.wrong_token(kit, lambda line: line.get_json(_OF_NOBODY, accept=MEDIA))
 
     async def _numbers(self, kit: Kit, patient: Patient) -> tuple[str, ...]:
         system = MRN + kit.settings.institution

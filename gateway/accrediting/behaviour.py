@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from adapters import NodeFaulty, NodeRefused, NodeUnreachable
+from adapters import Line, NodeFaulty, NodeRefused, NodeUnreachable
+from adapters.transport.terms import Origin
 from gateway.accrediting.kit import Kit, Seen, passed, unless
 from gateway.accrediting.values import Latency, State
-from gateway.nodes import authorization_of, tls_of
+from gateway.nodes import authorization_of, line_of, tls_of
 
 SLOW_S = 1.5
 """How long a slow client takes to send its request, and again to read the answer."""
@@ -36,11 +37,24 @@ async def refused(ask: Callable[[], Awaitable[object]], otherwise: State) -> See
     return Seen(otherwise, "it answered")
 
 
-def let_in(kit: Kit, otherwise: State) -> Seen:
-    """It answered to wrong credentials; whether it asks for a client certificate instead cannot be seen."""
+def refuses(path: str, accept: str, otherwise: State) -> Callable[[Kit], Awaitable[Seen]]:
+    """Whether it refuses a path that leads to nothing."""
+    return lambda kit: refused(lambda: kit.line.get_json(path, accept=accept), otherwise)
+
+
+async def wrong_token(kit: Kit, ask: Callable[[Line], Awaitable[object]]) -> Seen:
+    """Credentials that are wrong; one that needs none is advised to ask for some."""
+    line = line_of(kit.settings, {"Authorization": "Bearer lianren-wrong-token"})
+    try:
+        await ask(line)
+    except NodeRefused as said:
+        return passed(said.detail)
+    finally:
+        await line.aclose()
     if kit.settings.certificate_file:
-        return Seen("not_made", "client certificate")
-    return Seen(otherwise, "it answered")
+        return Seen("not_made", "client certificate")  # whether it asks for that cannot be seen
+    has = kit.settings.token_file or kit.settings.password_file
+    return Seen("fix" if has else "advice", "it answered")
 
 
 def clock(path: str) -> Callable[[Kit], Awaitable[Seen]]:
@@ -74,17 +88,18 @@ def slow_client(path: str, accept: str) -> Callable[[Kit], Awaitable[Seen]]:
 
 async def _slowly(kit: Kit, path: str, accept: str) -> int:
     """The status of a whole answer; 0 where the connection ended before."""
-    parts = urlsplit(f"{kit.line.base_url}/{path}")
-    context = tls_of(kit.settings).context() if parts.scheme == "https" else None
+    origin = Origin.of(kit.line.base_url)
+    context = tls_of(kit.settings).context() if origin.scheme == "https" else None
     request = (
-        f"GET {parts.path}{'?' + parts.query if parts.query else ''} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"GET {urlsplit(kit.line.base_url).path}/{path} HTTP/1.1\r\nHost: {origin.host_header}\r\n"
         f"Accept: {accept}\r\nX-Padding: {'x' * 200}\r\nConnection: close\r\n"
         + "".join(f"{name}: {value}\r\n" for name, value in authorization_of(kit.settings).items())
         + "\r\n"
     ).encode()
     try:
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=context)
-    except OSError:
+        connecting = asyncio.open_connection(origin.host, origin.port, ssl=context)
+        reader, writer = await asyncio.wait_for(connecting, 10)
+    except (OSError, TimeoutError):
         raise NodeUnreachable("no connection") from None
     try:
         step = math.ceil(len(request) / _PIECES)

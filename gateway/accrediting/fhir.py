@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from adapters import NodeError, NodeRefused
-from adapters.fhir_search import MEDIA, Dialect, Form, Searcher
+from adapters.fhir_search import MEDIA, Dialect, Searcher
 from gateway.accrediting import behaviour, shown
-from gateway.accrediting.kit import Kit, Seen, passed, unless
-from gateway.nodes import dialect_of, line_of
+from gateway.accrediting.kit import Kit, Seen, each, passed, unless
+from gateway.accrediting.values import Patient
+from gateway.nodes import dialect_of
 from recognition import SHANGHAI
 from security.identity import Identifier
 
+_Form = Sequence[tuple[str, str]]
 _BOUNDS = {"Observation": "date", "DiagnosticReport": "issued", "ImagingStudy": "started"}
 
 
@@ -55,44 +58,44 @@ async def version(kit: Kit) -> Seen:
     said = msgspec.json.decode(await kit.line.get_json("metadata", accept=MEDIA), type=_Capability)
     if said.resource_type != "CapabilityStatement":
         return Seen("advice", "no CapabilityStatement")
-    kit.software = " ".join(str(said.software.get(key, "")) for key in ("name", "version")).strip()[:80]
-    return Seen("passed" if said.fhir_version.startswith("4.0.") else "fix", said.fhir_version[:20])
+    kit.software = " ".join(str(said.software.get(key, "")) for key in ("name", "version")).strip()
+    return Seen("passed" if said.fhir_version.startswith("4.0.") else "fix", said.fhir_version)
 
 
 async def found(kit: Kit) -> Seen:
     """Every patient of the file."""
-    wrong = []
-    for number, patient in enumerate(kit.patients.known, start=1):
-        if not any(_has(one, patient.person) for one in await _patients(kit, patient.person)):
-            wrong.append(f"patient {number}")
-    return unless(wrong, len(kit.patients.known))
+
+    async def look(patient: Patient) -> str:
+        return "" if await _held(kit, patient) else "not found"
+
+    return await each(kit, look)
 
 
 async def once(kit: Kit) -> Seen:
     """No patient twice."""
-    wrong = []
-    for number, patient in enumerate(kit.patients.known, start=1):
-        held = {one.id for one in await _patients(kit, patient.person) if _has(one, patient.person)}
-        if len(held) > 1:
-            wrong.append(f"patient {number}: {len(held)}")
-    return unless(wrong, len(kit.patients.known), "advice")
+
+    async def look(patient: Patient) -> str:
+        ids = {one.id for one in await _held(kit, patient)}
+        return str(len(ids)) if len(ids) > 1 else ""
+
+    return await each(kit, look, "advice")
 
 
 async def unknown(kit: Kit) -> Seen:
     """Nobody, where nobody has the number."""
     strangers = kit.strangers()
-    led = [len(await _patients(kit, person)) for person in strangers]
-    return unless([f"{count} Patients" for count in led if count], len(led))
+    led = [await _leads(kit, person) for person in strangers]
+    return unless(["a Patient"] * sum(led), len(led))
 
 
 async def exact(kit: Kit) -> Seen:
     """Nobody, where the number is cut short."""
-    wrong = []
-    for number, patient in enumerate(kit.patients.known, start=1):
+
+    async def look(patient: Patient) -> str:
         cut = Identifier(patient.person.type, patient.person.system, patient.person.value[:-2])
-        if await _patients(kit, cut):
-            wrong.append(f"patient {number}")
-    return unless(wrong, len(kit.patients.known))
+        return "found" if await _leads(kit, cut) else ""
+
+    return await each(kit, look)
 
 
 async def method(kit: Kit) -> Seen:
@@ -106,7 +109,7 @@ async def other_method(kit: Kit) -> Seen:
     other: Literal["post", "get"] = "get" if kit.settings.dialect.search == "post" else "post"
     person = kit.patients.known[0].person
     try:
-        there = await _patients(kit, person, replace(_dialect(kit), search=other))
+        there = await _patients(kit, person, replace(dialect_of(kit.settings), search=other))
     except NodeError as wrong:
         return Seen("advice", f"{other}: {wrong.detail}")
     here = await _patients(kit, person)
@@ -136,12 +139,12 @@ async def paging(kit: Kit) -> Seen:
     wrong, looked = [], 0
     for type_, _ in _types(kit):
         form = await _form(kit)
-        whole = await _searcher(kit).find(type_, form)
-        if 1 < len(whole.resources) <= 40:
+        whole = await _find(kit, type_, form)
+        if 1 < len(whole) <= 40:
             looked += 1
-            pages = await Searcher(kit.line, replace(_dialect(kit), page=1)).find(type_, form)
-            if sorted(map(_id, pages.resources)) != sorted(map(_id, whole.resources)):
-                wrong.append(f"{type_}: {len(pages.resources)} / {len(whole.resources)}")
+            pages = await _find(kit, type_, form, replace(dialect_of(kit.settings), page=1))
+            if sorted(map(_id, pages)) != sorted(map(_id, whole)):
+                wrong.append(f"{type_}: {len(pages)} / {len(whole)}")
     return unless(wrong, looked)
 
 
@@ -150,7 +153,7 @@ async def page_size(kit: Kit) -> Seen:
     looked, wrong = 0, []
     for type_, _ in _types(kit):
         form = await _form(kit)
-        if len((await _searcher(kit).find(type_, form)).resources) > 1:
+        if len(await _find(kit, type_, form)) > 1:
             looked += 1
             bundle = msgspec.json.decode(await _search(kit, type_, [*form, ("_count", "1")]), type=_Page)
             if sum(entry.search.mode == "match" for entry in bundle.entry) != 1:
@@ -160,14 +163,14 @@ async def page_size(kit: Kit) -> Seen:
 
 async def person_names(kit: Kit) -> Seen:
     """As the owner writes them; the names are not told."""
-    wrong, looked = [], 0
-    for number, patient in enumerate(kit.patients.known, start=1):
-        held = [one for one in await _patients(kit, patient.person) if _has(one, patient.person)]
-        if patient.said.name and held:
-            looked += 1
-            if not any(_plain(patient.said.name) in _written(name) for one in held for name in one.name):
-                wrong.append(f"patient {number}")
-    return unless(wrong, looked)
+
+    async def look(patient: Patient) -> str | None:
+        written = [_written(name) for one in await _held(kit, patient) for name in one.name]
+        if not (patient.said.name and written):
+            return None
+        return "" if any(_plain(patient.said.name) in name for name in written) else "another"
+
+    return await each(kit, look)
 
 
 async def bad_request(kit: Kit) -> Seen:
@@ -176,29 +179,11 @@ async def bad_request(kit: Kit) -> Seen:
     return await behaviour.refused(lambda: _search(kit, "Observation", form), "advice")
 
 
-async def unknown_path(kit: Kit) -> Seen:
-    """A type that is none."""
-    return await behaviour.refused(lambda: kit.line.get_json("Lianren/1", accept=MEDIA), "advice")
-
-
-async def unknown_resource(kit: Kit) -> Seen:
-    """An id that nobody gave."""
-    path = "Observation/lianren-no-such-id"
-    return await behaviour.refused(lambda: kit.line.get_json(path, accept=MEDIA), "fix")
-
-
 async def token(kit: Kit) -> Seen:
-    """Credentials that are wrong."""
-    has = bool(kit.settings.token_file or kit.settings.password_file)
-    line = line_of(kit.settings, {"Authorization": "Bearer lianren-wrong-token"})
-    person = kit.strangers()[0]
-    try:
-        await Searcher(line, _dialect(kit)).find("Patient", _by_number(person))
-    except NodeRefused as refused:
-        return passed(refused.detail)
-    finally:
-        await line.aclose()
-    return behaviour.let_in(kit, "fix" if has else "advice")
+    """A search for somebody who is not there."""
+    form = urlencode(_by_number(kit.strangers()[0]))
+    dialect = dialect_of(kit.settings)
+    return await behaviour.wrong_token(kit, lambda line: Searcher(line, dialect).find("Patient", form))
 
 
 CHECKS: dict[str, Callable[[Kit], Awaitable[Seen]]] = {
@@ -231,8 +216,8 @@ CHECKS: dict[str, Callable[[Kit], Awaitable[Seen]]] = {
     "charset.text": shown.text,
     "charset.person_names": person_names,
     "errors.bad_request": bad_request,
-    "errors.unknown_path": unknown_path,
-    "errors.unknown_resource": unknown_resource,
+    "errors.unknown_path": behaviour.refuses("Lianren/1", MEDIA, "advice"),
+    "errors.unknown_resource": behaviour.refuses("Observation/lianren-no-such-id", MEDIA, "fix"),
     "errors.token": token,
     "behaviour.slow_client": behaviour.slow_client("metadata", MEDIA),
     "behaviour.many_clients": behaviour.many_clients,
@@ -250,6 +235,7 @@ class _Entry(Struct, frozen=True):
 
 
 class _Page(Struct, frozen=True):
+    type: Literal["searchset"]
     entry: tuple[_Entry, ...] = ()
 
 
@@ -259,26 +245,43 @@ class _Identified(Struct, frozen=True):
 
 async def _patients(kit: Kit, person: Identifier, dialect: Dialect | None = None) -> list[_Patient]:
     """Everybody that a number leads to."""
-    searcher = Searcher(kit.line, dialect) if dialect else _searcher(kit)
-    led = await searcher.find("Patient", _by_number(person))
-    return [msgspec.json.decode(raw, type=_Patient) for raw in led.resources]
+    led = await _find(kit, "Patient", _by_number(person), dialect)
+    return [msgspec.json.decode(raw, type=_Patient) for raw in led]
 
 
-async def _form(kit: Kit) -> Form:
+async def _held(kit: Kit, patient: Patient) -> list[_Patient]:
+    """Those of them who have the number."""
+    return [one for one in await _patients(kit, patient.person) if _has(one, patient.person)]
+
+
+async def _leads(kit: Kit, person: Identifier) -> bool:
+    """Whether a number leads to anybody. One entry is asked for: a server that ignores the number has all its
+    patients to show."""
+    body = await _search(kit, "Patient", [*_by_number(person), ("_count", "1")])
+    page = msgspec.json.decode(body, type=_Page) if body else _Page("searchset")
+    return any(entry.search.mode == "match" for entry in page.entry)
+
+
+async def _form(kit: Kit) -> _Form:
     """The search for the records of the first patient who is there."""
     for patient in kit.patients.known:
-        for held in await _patients(kit, patient.person):
-            if _has(held, patient.person):
-                bare = kit.settings.dialect.patient == "id"
-                return [("patient", held.id if bare else f"Patient/{held.id}")]
+        for held in await _held(kit, patient):
+            bare = kit.settings.dialect.patient == "id"
+            return [("patient", held.id if bare else f"Patient/{held.id}")]
     raise NodeRefused("no patient of the file was found")
 
 
-async def _ids(kit: Kit, type_: str, form: Form) -> set[str]:
-    return {_id(raw) for raw in (await _searcher(kit).find(type_, form)).resources}
+async def _find(kit: Kit, type_: str, form: _Form, dialect: Dialect | None = None) -> Sequence[Raw]:
+    """Every page of a search, in the dialect of the settings or another one."""
+    searcher = Searcher(kit.line, dialect or dialect_of(kit.settings))
+    return (await searcher.find(type_, urlencode(form))).resources
 
 
-async def _search(kit: Kit, type_: str, form: Sequence[tuple[str, str]]) -> bytes:
+async def _ids(kit: Kit, type_: str, form: _Form) -> set[str]:
+    return {_id(raw) for raw in await _find(kit, type_, form)}
+
+
+async def _search(kit: Kit, type_: str, form: _Form) -> bytes:
     """One page, as the dialect says."""
     if kit.settings.dialect.search == "get":
         return await kit.line.get_json(type_, form, accept=MEDIA)
@@ -292,15 +295,7 @@ def _types(kit: Kit) -> list[tuple[str, str]]:
     ]
 
 
-def _searcher(kit: Kit) -> Searcher:
-    return Searcher(kit.line, _dialect(kit))
-
-
-def _dialect(kit: Kit) -> Dialect:
-    return dialect_of(kit.settings)
-
-
-def _by_number(person: Identifier) -> Form:
+def _by_number(person: Identifier) -> _Form:
     return [("identifier", f"{person.system}|{person.value}")]
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from adapters import Answer, Line, Node, NodeFaulty, Question
 from catalog import Catalogue
-from gateway.accrediting.values import ExpectedIn, Patients, State
+from gateway.accrediting.values import ExpectedIn, Patient, Patients, State
 from gateway.settings import NodeSettings
 from mapping.sites import Reads
 from recognition import Result
@@ -21,9 +21,9 @@ from security.identity import Identifier, identifier
 BUDGET = 20.0
 """Seconds for one question while what is looked at is not time."""
 REACH = timedelta(days=3660)
+_LONG, _COUNT = r"\d{15,}[0-9Xx]?", re.compile(r"\d{1,3}")
 SHOWN = 8
 """How many places or names a finding lists."""
-_WEIGHTS = [2 ** (17 - place) % 11 for place in range(17)]
 
 
 class NothingShown(Exception):
@@ -70,6 +70,12 @@ class Kit:
         self.now = now
         self.software = ""
         self._answers: tuple[Answer, ...] | None = None
+        said = [text for one in patients.known for text in (one.said.value, one.said.local, one.said.name)]
+        numbers = [one.value for one in (*(each.person for each in patients.known), *patients.unknown)]
+        theirs = [
+            re.escape(text) for text in (*said, *numbers) if len(text) > 1 and not _COUNT.fullmatch(text)
+        ]
+        self._personal = re.compile("|".join([*sorted(theirs, key=len, reverse=True), _LONG]))
 
     def question(self, person: Identifier, budget: float = BUDGET) -> Question:
         """What a gateway asks, as far back as it ever does."""
@@ -117,9 +123,27 @@ class Kit:
             found += [(one, _match(one, answer.results)) for one in wanted]
         return found
 
+    def told(self, text: str) -> str:
+        """The text for a report, of which a node may have written some: without the patients' names and
+        numbers, anything else that looks like a number, and characters that a terminal or page obeys."""
+        plain = "".join(character if character.isprintable() else " " for character in text)
+        pieces = self._personal.sub("…", plain).split("; ")  # before it is cut: half a number is one too
+        return "; ".join(piece[:80] for piece in pieces)[:1000]
+
     def strangers(self) -> list[Identifier]:
-        """Numbers that it cannot know: those of the file, or one of an area that is not assigned."""
+        """Numbers that it cannot know: those of the file, or one that is made up."""
         return [*self.patients.unknown] or [_stranger()]
+
+
+async def each(kit: Kit, look: Callable[[Patient], Awaitable[str | None]], state: State = "fix") -> Seen:
+    """Look at every patient: nothing to say is well, and None where there is nothing to look at."""
+    wrong, looked = [], 0
+    for number, patient in enumerate(kit.patients.known, start=1):
+        said = await look(patient)
+        looked += said is not None
+        if said:
+            wrong.append(f"patient {number}: {said}")
+    return unless(wrong, looked, state)
 
 
 def passed(seen: str = "") -> Seen:
@@ -137,10 +161,9 @@ def unless(wrong: Sequence[str], total: int, state: State = "fix") -> Seen:
 
 
 def listed(places: Sequence[str]) -> str:
-    """The first of them, without anything that looks like a person's number."""
+    """The first of them."""
     first = list(dict.fromkeys(places))[:SHOWN]
-    told = "; ".join(re.sub(r"\d{15,}[0-9Xx]?", "…", place)[:80] for place in first)
-    return told + (" …" if len(places) > len(first) else "")
+    return "; ".join(first) + (" …" if len(places) > len(first) else "")
 
 
 def _match(wanted: ExpectedIn, results: Sequence[Result]) -> Result | None:
@@ -160,7 +183,6 @@ def _match(wanted: ExpectedIn, results: Sequence[Result]) -> Result | None:
 
 
 def _stranger() -> Identifier:
-    """A resident number of area 990000, which is not assigned, that nobody has."""
-    first = f"990000199901{1 + secrets.randbelow(28):02d}{secrets.randbelow(1000):03d}"
-    rest = sum(int(digit) * weight for digit, weight in zip(first, _WEIGHTS, strict=True)) % 11
-    return identifier("resident-id", first + "10X98765432"[rest])
+    """A resident number, by its old form, of area 990000, which is not assigned: nobody has it."""
+    old = f"9900009901{1 + secrets.randbelow(28):02d}{secrets.randbelow(1000):03d}"
+    return identifier("resident-id", old)

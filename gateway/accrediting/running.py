@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from adapters import DicomwebNode, FhirNode, Identities, Node, NodeError
+from adapters import Identities, NodeError
 from catalog import Catalogue
 from gateway.accrediting import behaviour, fhir
 from gateway.accrediting.archive import Archive
@@ -17,7 +17,7 @@ from gateway.accrediting.kit import BUDGET, Kit, NothingShown, Seen
 from gateway.accrediting.values import Finding, Latency, Patients, Report, about
 from gateway.accrediting.words import WORDS
 from gateway.errors import BadRequest
-from gateway.nodes import dialect_of, line_of
+from gateway.nodes import Parts, adapter, line_of
 from gateway.settings import NodeSettings
 from mapping.sites import Reads
 
@@ -55,31 +55,36 @@ async def accredit(
     if settings.kind not in ("fhir", "dicomweb") or (settings.kind == "dicomweb" and identities is None):
         raise BadRequest("what is accredited are nodes of the kinds fhir and dicomweb", field="kind")
     patiently = settings.model_copy(update=_PATIENTLY)
-    node = _node(patiently, identities, reads)
+    node = adapter(patiently, Parts(normaliser=lambda: reads), identities)
     line = line_of(patiently)
     kit = Kit(settings, node, line, patients, catalogue=catalogue, reads=reads, now=now)
     checks = Archive(identities).checks if identities and settings.kind == "dicomweb" else fhir.CHECKS
-    findings, results = [], 0
+    findings: list[Finding] = []
+    results = 0
+
+    def note(id_: str, seen: Seen) -> None:
+        findings.append(_finding(id_, Seen(seen.state, kit.told(seen.seen))))
+        progress(findings[-1])
+
     measured: Latency | None = None
     try:
         for id_, check in checks.items():
-            findings.append(_finding(id_, await look(check, kit)))
-            progress(findings[-1])
+            note(id_, await look(check, kit))
         if questions and "passed" in (one.state for one in findings if one.id == "identity.own"):
             seen, measured = await behaviour.latency(kit, questions)
-            findings.append(_finding("latency.questions", seen))
-            progress(findings[-1])
+            note("latency.questions", seen)
         with suppress(NothingShown, NodeError):
             results = len(await kit.results())
     finally:
         await node.aclose()
         await line.aclose()
     return Report(
+        type="accreditation",
         made=now.replace(microsecond=0),
         gateway=owner,
         program=_program(),
         catalogue=catalogue.version,
-        node=about(settings, kit.software),
+        node=about(settings, kit.told(kit.software)),
         patients=len(patients.known),
         results=results,
         passed=all(finding.state != "fix" for finding in findings),
@@ -121,30 +126,6 @@ def _finding(id_: str, seen: Seen) -> Finding:
         seen=seen.seen,
         fix_zh=todo[0],
         fix_en=todo[1],
-    )
-
-
-def _node(settings: NodeSettings, identities: Identities | None, reads: Reads) -> Node:
-    """The adapter that a gateway asks it with."""
-    line, timeout = line_of(settings), settings.timeout_ms / 1000
-    if settings.kind == "dicomweb" and identities:
-        return DicomwebNode(
-            settings.id,
-            settings.url,
-            settings.institution,
-            identities,
-            lambda: reads,
-            timeout=timeout,
-            line=line,
-        )
-    return FhirNode(
-        settings.id,
-        settings.url,
-        settings.institution,
-        lambda: reads,
-        timeout=timeout,
-        line=line,
-        dialect=dialect_of(settings),
     )
 
 

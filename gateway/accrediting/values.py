@@ -73,7 +73,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was looked at, in Chinese and English; where it is not passed, what to do.
 
     ``fix`` stands in the way, ``advice`` does not; ``not_made`` where there was nothing to look at. ``seen``
-    are counts, places and sentences of this gateway's own making.
+    are counts, places, names of examinations and sentences of this gateway's own making.
     """
 
     id: str
@@ -109,7 +109,7 @@ class About(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     """The result of one accreditation; it holds no person's name, number or value."""
 
-    type: Literal["accreditation"] = "accreditation"
+    type: Literal["accreditation"]
     made: datetime
     gateway: str
     program: str

@@ -89,6 +89,7 @@ async def _accredit(
             console().print(f"{_SIGNS[finding.state]} {finding.zh} {finding.en}{seen}", markup=False)
 
     keys = open_keys(settings)
+    signer = Signers(keys).of("peer", settings.mark_algorithm)
     async with open_catalogues(settings) as (catalogues, sequencer):
         sites = Sites(settings, sequencer.store, keys, lambda *_, **__: None)
         await sites.poll()
@@ -117,7 +118,7 @@ async def _accredit(
     finally:
         for one in built:
             await one.placed.node.aclose()
-    return sign(report, Signers(keys).of("peer", settings.mark_algorithm))
+    return sign(report, signer)
 
 
 def _rules(catalogues: Catalogues) -> Rules:
@@ -186,7 +187,8 @@ def _verify(file: Path, config: Path | None, keys: Path | None, roots: Path | No
     try:
         report = verify(data, key_of)
     except TrustError as refused:
-        raise Stop(f"签名无效 refused: {refused}", 1) from None
+        why = "".join(filter(str.isprintable, str(refused)))  # it may name the key that the file names
+        raise Stop(f"签名无效 refused: {why}", 1) from None
     if as_json:
         print_json(report)
     else:
@@ -213,7 +215,7 @@ def _keys(config: Path | None, keys: Path | None, roots: Path | None) -> Any:
         with plainly():
             trust = TrustList(pinned).add(read_file(keys), now)
         return lambda kid, at: trust.key(kid, at, PURPOSE)
-    if config is None:
+    if config is None or keys or roots:
         raise Stop("lianren: to verify, give --keys and --roots of the gateway, or its own --config")
     with plainly():
         own = {key.kid: key for key in open_keys(settings_from(config)).list()}

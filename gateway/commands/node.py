@@ -134,7 +134,8 @@ def _standing(settings: Settings) -> tuple[Standing, ...]:
     async def run() -> tuple[Standing, ...]:
         async with open_changes(settings) as (changes, _):
             if changes.broken:
-                console().print(f"! 变更 {changes.broken} 缺失 this change is missing or does not open")
+                told = "this change is missing or does not open; no later one counts"
+                typer.echo(f"! 变更 {changes.broken} 缺失 {told}", err=True)
             return changes.standing()
 
     with plainly():

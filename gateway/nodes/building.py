@@ -15,6 +15,7 @@ from msgspec import Struct
 from adapters import (
     DicomwebNode,
     FhirNode,
+    Identities,
     Limits,
     Line,
     Node,
@@ -131,9 +132,19 @@ def dialect_of(settings: NodeSettings) -> Dialect:
 
 def _node(standing: Standing, parts: Parts, identity: Node | None) -> Node:
     """Raises SettingsError."""
-    settings = standing.settings
     if standing.refused:
         raise SettingsError(standing.refused)
+    if standing.settings.kind == "dicomweb" and not isinstance(identity, FhirNode):
+        raise SettingsError(f"its identity node {standing.settings.identity} cannot be used")
+    return adapter(standing.settings, parts, identity if isinstance(identity, FhirNode) else None)
+
+
+def adapter(settings: NodeSettings, parts: Parts, identities: Identities | None = None) -> Node:
+    """What speaks to a node; ``identities`` knows the local numbers of an archive's patients.
+
+    Raises:
+        SettingsError: a file that it names cannot be read or used, or something that it needs is not given.
+    """
     timeout = settings.timeout_ms / 1000
     if settings.kind == "published":
         if parts.store is None:
@@ -158,13 +169,13 @@ def _node(standing: Standing, parts: Parts, identity: Node | None) -> Node:
             line=line_of(settings),
             dialect=dialect_of(settings),
         )
-    if not isinstance(identity, FhirNode):
-        raise SettingsError(f"its identity node {settings.identity} cannot be used")
+    if identities is None:
+        raise SettingsError("an archive cannot be asked without who knows its patients' numbers")
     return DicomwebNode(
         settings.id,
         settings.url,
         settings.institution,
-        identity,
+        identities,
         parts.normaliser,
         timeout=timeout,
         line=line_of(settings),

@@ -283,9 +283,14 @@ def _read(values: Mapping[str, Any]) -> NodeSettings:
 
 def after(nodes: Mapping[str, Standing], step: Step) -> dict[str, Standing]:
     """The nodes by id, once this step was taken."""
-    if step.act == "rename":
-        return _renamed(nodes, step)
     further = {**nodes}
+    if step.act == "rename":
+        if step.to not in nodes:
+            return _renamed(nodes, step)
+        if step.node in nodes:  # the file got a node of this id since
+            refused = f"it was renamed to {step.to}, which another node of the file is called now"
+            further[step.node] = msgspec.structs.replace(nodes[step.node], refused=refused)
+        return further
     if step.act == "set":
         further[step.node] = _set(step)
     else:

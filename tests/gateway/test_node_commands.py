@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,13 @@ def test_every_change_is_an_entry_of_the_ledger(config: Path) -> None:
             return [(e.type, e.scheme, e.item) for e in map(read_entry, bodies)]
 
     assert asyncio.run(entries()) == [("node", "nodes/00000001", "his"), ("node", "nodes/00000002", "his")]
+
+
+def test_a_list_behind_a_missing_change_is_still_json_and_says_so(config: Path) -> None:
+    assert node(config, "set", "his", "timeout_ms=900").exit_code == 0
+    assert node(config, "remove", "his").exit_code == 0
+    with closing(sqlite3.connect(load_settings(config).data_dir / "lianren.sqlite3")) as connection:
+        connection.execute("DELETE FROM document WHERE kind = 'node' AND id = '00000001'")
+        connection.commit()
+    said = node(config, "list", "--json")
+    assert ([one["id"] for one in json.loads(said.stdout)], "00000001" in said.stderr) == (["his"], True)

@@ -109,6 +109,7 @@ def test_a_missing_setting_is_named(tmp_path: Path, key: str) -> None:
         ("nodes", NODE | {"charset": '"big5"'}, "nodes.0.charset"),
         ("nodes", NODE | {"proxy": '"socks5://127.0.0.1:1080"'}, "nodes.0.proxy"),
         ("nodes", NODE | {"proxy": '"http://proxy:port"'}, "nodes.0.proxy"),
+        ("nodes", NODE | {"proxy": '"http://192.0.2.1:3128"'}, "nodes.0.proxy"),  # NODE is http on loopback
         ("nodes", NODE | {"dialect": '{search = "put"}'}, "nodes.0.dialect.search"),
         ("nodes", NODE | {"dialect": '{tongue = "x"}'}, "nodes.0.dialect.tongue"),
         ("clients", CLIENT | {"token_sha256": '"secret"'}, "clients.0.token_sha256"),
