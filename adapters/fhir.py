@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -26,7 +27,7 @@ from adapters.fhir_matching import Matching
 from adapters.fhir_read import FHIR_ID, Patient, Unreadable, read, type_of
 from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
-from adapters.fhir_search import MEDIA, Dialect, Form, Found, Searcher, check_types
+from adapters.fhir_search import MEDIA, Dialect, Found, Searcher, check_types
 from adapters.http import Line
 from adapters.node import Answer, Question, Report
 from adapters.transport import Timeouts
@@ -81,16 +82,16 @@ class FhirNode:
             self, question, self._timeout, self._known(question, lambda k: self._results(question, k))
         )
 
-    async def search(self, question: Question, type_: str, bound: str) -> Answer:
+    async def search(self, question: Question, type_: str, bound: str, *, keyed: bool = True) -> Answer:
         """The person's resources of a type as ``matches``: those since ``question.since``, by the parameter
-        ``bound`` (``date``, ``issued`` or ``started``). As :meth:`prior` it never raises for the server's
-        failures.
+        ``bound`` (``date``, ``issued`` or ``started``), ``keyed`` if their further key fields are wanted. As
+        :meth:`prior` it never raises for the server's failures.
         """
         return await answer_of(
             self,
             question,
             self._timeout,
-            self._known(question, lambda k: self._matches(question, k, type_, bound)),
+            self._known(question, lambda k: self._matches(question, k, type_, bound, keyed)),
         )
 
     async def patient_numbers(self, question: Question, system: str) -> tuple[str, ...]:
@@ -102,6 +103,10 @@ class FhirNode:
         known, _ = await self._patients.of(question)
         numbers = {i.value for p in known.patients for i in p.identifier if i.system == system and i.value}
         return tuple(sorted(numbers))
+
+    def forget(self, pseudonyms: Sequence[str]) -> None:
+        """Look up anew who these persons are here."""
+        self._patients.forget(pseudonyms)
 
     async def ping(self) -> Report:
         """Ask for the CapabilityStatement."""
@@ -133,7 +138,7 @@ class FhirNode:
         digests = list(known.digests)
         records = Records(self._line.base_url, question.person, question.since)
         for (patient, type_), found in zip(asked, founds, strict=True):
-            digests += found.digests
+            digests += map(_digest, found.pages)
             check_types(type_, found.resources)
             for index, raw in enumerate(found.resources):
                 records.take(patient, type_, index, raw)
@@ -151,14 +156,12 @@ class FhirNode:
             past=records.past if self._dialect.since else (),
         )
 
-    async def _matches(self, question: Question, known: Known, type_: str, bound: str) -> Heard:
+    async def _matches(self, question: Question, known: Known, type_: str, bound: str, keyed: bool) -> Heard:
         founds = await all_of(self._find(question, patient, type_, bound) for patient in known.patients)
-        matching = Matching(question, type_, bound, self._line.base_url)
+        matching = Matching(question, type_, bound, self._line.base_url, keyed=keyed)
         for patient, found in zip(known.patients, founds, strict=True):
-            for index, raw in enumerate(found.resources):
-                matching.take(patient, index, raw)
-        digests = [*known.digests, *(digest for found in founds for digest in found.digests)]
-        return matching.heard(digests, bounded=self._dialect.since)
+            matching.take(patient, found.resources)
+        return matching.heard(bounded=self._dialect.since)
 
     async def _find(self, question: Question, patient: Patient, type_: str, bound: str) -> Found:
         form = self._searcher.form(type_, patient, bound, question.since)
@@ -166,18 +169,20 @@ class FhirNode:
 
     async def _specimens(self, records: Records, patient: Patient, question: Question) -> Sequence[bytes]:
         """Ask again for the Specimens that the observations refer to; not every server knows how to."""
-        form: Form = self._searcher.form("Observation", patient, "date", question.since)
+        form = self._searcher.form("Observation", patient, "date", question.since)
         try:
-            found = await self._searcher.find("Observation", [*form, ("_include", "Observation:specimen")])
+            found = await self._searcher.find("Observation", f"{form}&_include=Observation%3Aspecimen")
         except NodeError:
             return ()
         for raw in found.included:
             if type_of(raw) == "Specimen":
                 records.take_specimen(patient, raw)
-        return found.digests
+        return [*map(_digest, found.pages)]
 
     async def _look_up(self, person: Identifier) -> Known:
-        found = await self._searcher.find("Patient", [("identifier", f"{person.system}|{person.value}")])
+        found = await self._searcher.find(
+            "Patient", urlencode({"identifier": f"{person.system}|{person.value}"})
+        )
         check_types("Patient", found.resources)
         patients = {}
         for raw in found.resources:
@@ -193,4 +198,8 @@ class FhirNode:
                 raise NodeFaulty("answered with a Patient whose id is no FHIR id")
             others = tuple(i for i in patient.identifier if i.system != person.system)
             patients[patient.id] = msgspec.structs.replace(patient, identifier=others)
-        return Known(tuple(patients.values()), found.digests)
+        return Known(tuple(patients.values()), tuple(map(_digest, found.pages)))
+
+
+def _digest(page: bytes) -> bytes:
+    return hashlib.sha256(page).digest()

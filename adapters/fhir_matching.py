@@ -3,31 +3,36 @@
 Whose a resource is, is checked as for a result (:func:`adapters.fhir_records.check_subject`). What lies
 before the time that was searched for is left out, and so is what cannot be read; of Observations only those
 of the laboratory are shown, because this gateway exchanges results and not charts.
+
+The fields of all resources are read in one go; only where one of them cannot be read, one after the other.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Raw
 
 from adapters._asking import Heard, left_out
-from adapters.fhir_read import FHIR_ID, Key, Patient, is_laboratory
+from adapters.fhir_read import FHIR_ID, Head, Key, Patient, is_laboratory
 from adapters.fhir_records import check_subject
 from adapters.fhir_search import another_type
 from adapters.fhir_time import reach
 from adapters.node import Match, Question
 
-_KEY = msgspec.json.Decoder(Key)
+_READERS = {
+    form: (msgspec.json.Decoder(tuple[form, ...]), msgspec.json.Decoder(form))  # type: ignore[valid-type]
+    for form in (Head, Key)
+}
 
 
 class Matching:
-    """Collects the matches of a search for a type at the server ``base``, by its parameter ``bound``."""
+    """Collects the matches of a search for a type at the server ``base``, by its parameter ``bound``; with
+    all their key fields if ``keyed``."""
 
-    def __init__(self, question: Question, type_: str, bound: str, base: str) -> None:
+    def __init__(self, question: Question, type_: str, bound: str, base: str, *, keyed: bool) -> None:
         self.unreadable: list[str] = []
         self._past: list[str] = []
         self._matches: list[Match] = []
@@ -36,38 +41,56 @@ class Matching:
         self._type = type_
         self._bound = bound
         self._base = base
+        self._all, self._one = _READERS[Key if keyed else Head]
 
-    def take(self, patient: Patient, index: int, raw: Raw) -> None:
-        """Take a resource in, or note why not.
+    def take(self, patient: Patient, resources: Sequence[Raw], first: int = 0) -> None:
+        """Take resources in, or note why not; ``first`` is the place of the first one.
 
         Raises:
-            NodeFaulty: it is of another type or about somebody else, or does not say about whom.
+            NodeFaulty: one is of another type or about somebody else, or does not say about whom.
         """
-        try:
-            key = _KEY.decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
-            self.unreadable.append(f"{self._type}[{index}]")
-            return
-        if key.resource_type != self._type:
-            raise another_type(self._type)
-        subject = key.subject
-        if subject.identifier.value or subject.reference != f"Patient/{patient.id}":
-            check_subject(subject, patient, self._person, self._base, f"{self._type}[{index}]")
-        reached = reach(key.time(self._bound))
-        if not FHIR_ID.fullmatch(key.id):
-            self.unreadable.append(f"{self._type}[{index}]")
-        elif reached and reached[1] <= self._since:
-            self._past.append(f"{self._type}[{index}]")
-        elif self._type != "Observation" or is_laboratory(key):
-            self._matches.append(Match(key, raw, reached[0] if reached else -math.inf))
+        reference, type_, bound = f"Patient/{patient.id}", self._type, self._bound
+        since, laboratory, valid = self._since, type_ == "Observation", FHIR_ID.fullmatch
+        matches = self._matches
+        for index, (raw, head) in enumerate(zip(resources, self._heads(resources), strict=True), first):
+            if head is None:
+                self.unreadable.append(f"{type_}[{index}]")
+                continue
+            if head.resource_type != type_:
+                raise another_type(type_)
+            subject = head.subject
+            if subject.identifier.value or subject.reference != reference:
+                check_subject(subject, patient, self._person, self._base, f"{type_}[{index}]")
+            reached = reach(head.time(bound))
+            if not valid(head.id):
+                self.unreadable.append(f"{type_}[{index}]")
+            elif reached and reached[1] <= since:
+                self._past.append(f"{type_}[{index}]")
+            elif not laboratory or is_laboratory(head):
+                matches.append(Match(head, raw, reached[0] if reached else -math.inf))
 
-    def heard(self, digests: Iterable[bytes], *, bounded: bool) -> Heard:
-        """What the node said in these bytes. ``bounded``: it was told the time, so what lies before it is its
-        fault."""
+    def heard(self, *, bounded: bool) -> Heard:
+        """What the node said. ``bounded``: it was told the time, so what lies before it is its fault.
+
+        No digest: the answer to a search holds these bytes, and the record of it its digest.
+        """
         details = left_out("resources", self.unreadable, self._past if bounded else ())
         return Heard(
             matches=tuple(self._matches),
-            digest=hashlib.sha256(b"".join(digests)).digest(),
             fault="node" if details else "",
             detail="; ".join(details),
         )
+
+    def _heads(self, resources: Sequence[Raw]) -> Sequence[Head | None]:
+        try:
+            heads: Sequence[Head] = self._all.decode(b"[" + b",".join(resources) + b"]")
+        except (msgspec.MsgspecError, RecursionError):
+            return [self._head(raw) for raw in resources]
+        return heads
+
+    def _head(self, raw: Raw) -> Head | None:
+        try:
+            head: Head = self._one.decode(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+        return head

@@ -141,17 +141,13 @@ class _Typed(Struct, frozen=True, rename="camel"):
     resource_type: str
 
 
-class Key(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """The fields that a resource is found by."""
+class Head(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """What a resource is, about whom, and of when."""
 
     resource_type: str
     id: str = ""
-    status: str = ""
-    gender: str = ""
-    identifier: tuple[Identifier, ...] = ()
     subject: Reference = Reference()
     category: tuple[Concept, ...] = ()
-    code: Concept = Concept()
     effective_date_time: str = ""
     effective_instant: str = ""
     effective_period: Period = Period()
@@ -163,6 +159,15 @@ class Key(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
         if parameter == "date":
             return self.effective_date_time or self.effective_instant or self.effective_period.end
         return self.issued if parameter == "issued" else self.started
+
+
+class Key(Head, frozen=True, kw_only=True, rename="camel", gc=False):
+    """The fields that a resource is found by."""
+
+    status: str = ""
+    gender: str = ""
+    identifier: tuple[Identifier, ...] = ()
+    code: Concept = Concept()
 
 
 class Resource(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -321,7 +326,7 @@ def _bound(bound: Quantity, unit: str) -> str:
     return bound.written if named in ("", unit) else f"{bound.written} {named}"
 
 
-def is_laboratory(record: Key | Observation) -> bool:
+def is_laboratory(record: Head | Observation) -> bool:
     """Whether the category of an Observation says so."""
     for concept in record.category:
         for coding in concept.coding:

@@ -8,10 +8,11 @@ so.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
+from urllib.parse import quote_plus
 
 import msgspec
 from msgspec import Raw, Struct
@@ -19,14 +20,13 @@ from msgspec import Raw, Struct
 from adapters.errors import NodeFaulty
 from adapters.fhir_read import Patient, type_of
 from adapters.http import Line
+from adapters.transport import refuse_deep
 from recognition import SHANGHAI
 
 MEDIA = "application/fhir+json"
 MAX_PAGES = 50
 MAX_BYTES = 32 * 1024 * 1024
 """Of all pages of one search."""
-
-Form = Sequence[tuple[str, str]]
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
@@ -64,13 +64,14 @@ class _Bundle(Struct, frozen=True, rename="camel"):
 
 
 class Found(Struct, frozen=True):
-    """The matches of one search in their order, their types not checked; what came along; the digests."""
+    """The matches of one search in their order, their types not checked; what came along; the pages."""
 
     resources: tuple[Raw, ...]
     included: tuple[Raw, ...]
-    digests: tuple[bytes, ...]
+    pages: tuple[bytes, ...]
 
 
+_ABOVE = 3  # levels: the Bundle, its entries, the entry
 _DECODER = msgspec.json.Decoder(_Bundle)
 
 
@@ -81,44 +82,45 @@ class Searcher:
         self._line = line
         self._dialect = dialect
 
-    def form(self, type_: str, patient: Patient, bound: str, since: datetime) -> Form:
-        """The parameters for a patient's records of a type from a moment on; of Observations those of the
-        laboratory."""
-        name = f"Patient/{patient.id}" if self._dialect.patient == "reference" else patient.id
-        form = [("patient", name)]
+    def form(self, type_: str, patient: Patient, bound: str, since: datetime) -> str:
+        """The encoded parameters for a patient's records of a type from a moment on; of Observations those of
+        the laboratory. The patient's id is a FHIR id, in which nothing is to be encoded."""
+        form = f"patient={'Patient%2F' if self._dialect.patient == 'reference' else ''}{patient.id}"
         if type_ == "Observation":
-            form.append(("category", "laboratory"))
-        if self._dialect.since:
-            form.append((bound, f"ge{since.astimezone(SHANGHAI).isoformat(timespec='seconds')}"))
-        return form
+            form += "&category=laboratory"
+        return f"{form}&{bound}=ge{_encoded(since)}" if self._dialect.since else form
 
-    async def find(self, type_: str, form: Form) -> Found:
-        """Every page of a search.
+    async def find(self, type_: str, form: str) -> Found:
+        """Every page of a search with these encoded parameters.
 
         Raises:
             NodeError: an answer could not be had, or is no search result.
         """
-        pairs = [*form, ("_count", str(self._dialect.page))]
+        form += f"&_count={self._dialect.page}"
         if self._dialect.search == "get":
-            body = await self._line.get_json(type_, pairs, accept=MEDIA)
+            body = await self._line.get_json(f"{type_}?{form}", accept=MEDIA, parts=True)
         else:
-            body = await self._line.post_form(f"{type_}/_search", pairs, accept=MEDIA)
+            body = await self._line.post_form(f"{type_}/_search", form, accept=MEDIA, parts=True)
         resources: list[Raw] = []
         included: list[Raw] = []
-        digests = []
+        pages = []
         size = 0
         for _ in range(MAX_PAGES):
             size += len(body)
             if size > MAX_BYTES:
                 raise NodeFaulty(f"its answer to a search for {type_} has more than {MAX_BYTES} bytes")
-            digests.append(hashlib.sha256(body).digest())
+            pages.append(body)
             bundle = _searchset(body)
-            resources += [entry.resource for entry in bundle.entry if entry.search.mode == "match"]
-            included += [entry.resource for entry in bundle.entry if entry.search.mode == "include"]
+            for entry in bundle.entry:
+                refuse_deep(bytes(entry.resource), _ABOVE)
+                if entry.search.mode == "match":
+                    resources.append(entry.resource)
+                elif entry.search.mode == "include":
+                    included.append(entry.resource)
             following = next((link.url for link in bundle.link if link.relation == "next"), "")
             if not following:
-                return Found(tuple(resources), tuple(included), tuple(digests))
-            body = await self._line.get_json(self._line.below(following), accept=MEDIA)
+                return Found(tuple(resources), tuple(included), tuple(pages))
+            body = await self._line.get_json(self._line.below(following), accept=MEDIA, parts=True)
         raise NodeFaulty(f"its answer to a search for {type_} goes on after {MAX_PAGES} pages")
 
 
@@ -131,6 +133,11 @@ def check_types(type_: str, resources: Iterable[Raw]) -> None:
 def another_type(type_: str) -> NodeFaulty:
     """That a search for one type found another."""
     return NodeFaulty(f"answered a search for {type_} with another type of resource")
+
+
+@lru_cache(maxsize=64)  # one search asks many nodes
+def _encoded(moment: datetime) -> str:
+    return quote_plus(moment.astimezone(SHANGHAI).isoformat(timespec="seconds"))
 
 
 def _searchset(body: bytes) -> _Bundle:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from recognition import SHANGHAI
 
@@ -73,6 +74,7 @@ def span(text: str) -> tuple[datetime, datetime] | None:
         return None
 
 
+@lru_cache(maxsize=4096)  # the results of one sample have one time
 def reach(text: str) -> tuple[float, float] | None:
     """POSIX seconds of the first instant that was written, and of the first after it; None for no time.
 

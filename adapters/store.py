@@ -365,8 +365,9 @@ def refuse_everything(persons: Sequence[str], node: str, before: datetime | None
 def _refuse_unfit(what: str, names: Sequence[str], times: Sequence[datetime]) -> None:
     if not (all(names) and storable("".join(names))):
         raise StoreError(f"{what} needs all its names, without NUL or lone surrogate")
-    if any(time.tzinfo is None for time in times):
-        raise StoreError(f"the time of {what} has no time zone")
+    for time in times:
+        if time.tzinfo is None:
+            raise StoreError(f"the time of {what} has no time zone")
 
 
 def refuse_repeats(entries: Sequence[Sealed], documents: Sequence[Document]) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -178,7 +177,7 @@ class Checks:
         body_digest: str,
     ) -> Answered | None:
         """The new answer, written down; None where another replica answered this request id meanwhile."""
-        gateway, now = self._gateway, datetime.now(UTC)
+        gateway, now, started = self._gateway, datetime.now(UTC), time.monotonic()
         # taken once: what is published meanwhile counts for the next question
         rules = gateway.sites.applied(
             gateway.catalogues.for_codes(now, [wanted.item for wanted in request.planned if wanted.item])
@@ -241,7 +240,7 @@ class Checks:
                 purpose=purpose,
                 pseudonyms=pseudonyms.all,
             )
-            found = await find(gateway, rules, question, evidence)
+            found = await find(gateway, rules, question, evidence, started)
         # 6
         decision = decide(check, found.results, rules.catalogue)
         # 7
@@ -298,16 +297,14 @@ class Checks:
         self, answer: CheckAnswer, client: Client, face: str, took_ms: int, *, replayed: bool
     ) -> None:
         gateway = self._gateway
-        gateway.metrics.checks.labels(face, str(answer.complete).lower()).inc()
-        gateway.metrics.seconds.labels(face).observe(took_ms / 1000)
-        for labels, many in Counter((one.verdict, one.reasons[0].rule) for one in answer.verdicts).items():
-            gateway.metrics.verdicts.labels(*labels).inc(many)
+        verdicts = [(one.verdict, one.reasons[0].rule) for one in answer.verdicts]
+        gateway.metrics.check(face, answer.complete, took_ms / 1000, verdicts)
         gateway.log(
             "check_answered",
             check=answer.id,
             client=client.id,
             face=face,
-            verdicts=len(answer.verdicts),
+            verdicts=len(verdicts),
             nodes=len(answer.nodes),
             took_ms=took_ms,
             ledger_index=answer.ledger.index,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -20,14 +20,20 @@ from adapters.store import Document, Tally
 from gateway.errors import EvidenceUnavailable
 from gateway.tracing import span
 from gateway.wiring import Gateway
-from recognition import digest
+from recognition import Result, digest
 from security.digests import HashName
 from security.ledger import EntryType, Sealed, seal
 from security.mark import Claims
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
-digest_of = lru_cache(maxsize=16_384)(digest)
-""":func:`recognition.digest`, remembered: the same results are told again and again."""
+_DIGESTS: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
+
+
+def digest_of(result: Result) -> bytes:
+    """:func:`recognition.digest`, remembered as long as the result is kept: it is told again and again."""
+    if (found := _DIGESTS.get(result)) is None:
+        found = _DIGESTS[result] = digest(result)
+    return found
 
 
 class Evidence:
@@ -66,8 +72,9 @@ class Evidence:
         self._binds = sealed.entry_id
 
     def answer(self, answer: Answer) -> None:
-        """What one node said: its state, the digests of its results, how long ago it said so where that is
-        told again (``age_ms``), and what holds a gateway to it."""
+        """What one node said: its state, the digests of its results or how many resources a search found
+        there (the answer's digest is theirs), how long ago it said so where that is told again (``age_ms``),
+        and what holds a gateway to it."""
         report = answer.report
         payload: dict[str, object] = {
             "node": report.node,
@@ -75,6 +82,8 @@ class Evidence:
             "bytes": answer.digest.hex(),
             "results": [digest_of(result).hex() for result in answer.results],
         }
+        if answer.matches:
+            payload["resources"] = len(answer.matches)
         if report.age_ms:
             payload["age_ms"] = report.age_ms
         if answer.signed:

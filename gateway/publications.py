@@ -180,9 +180,14 @@ class Publications:
         document = Document(kind=KIND, id=publication, key=key, body=body, at=now, person=person)
         try:
             receipt = await keep(gateway.sequencer, evidence.entries, [document])
-        except KeyTaken:  # the same request, twice at once
+        except KeyTaken:  # the same request id, twice at once
             if (earlier := await self._kept(key)) is None:
                 raise EvidenceUnavailable("this publication cannot be recorded now; send it again") from None
+            if earlier.body_digest == body_digest:
+                return earlier
+            # it will be refused, but what it left in the index is on record all the same
+            await keep(gateway.sequencer, evidence.entries, [msgspec.structs.replace(document, key="")])
+            await gateway.broker.forget(request.node, pseudonyms.all)
             return earlier
         await gateway.broker.forget(request.node, pseudonyms.all)
         gateway.log(

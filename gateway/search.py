@@ -15,11 +15,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from adapters import Answer, FhirNode, Match, Node, Question, Report, elapsed_ms
+from adapters import Answer, FhirNode, Node, Question, Report, elapsed_ms
+from adapters.fhir_read import Key
 from adapters.published import PublishedNode
 from catalog import Kind
 from gateway._source_search import Condition
@@ -68,12 +69,16 @@ class Wanted(Struct, frozen=True, kw_only=True):
         return names[0], now - REACH
 
 
+Fitting = tuple[float, str, str, Raw]
+"""How long before 1970 (seconds), node, id and bytes of a resource: the order in which they are told."""
+
+
 class Found(Struct, frozen=True, kw_only=True):
-    """What a search found: ``matches`` with the node of each, the newest first, of ``total`` that fit; the
-    state of every node, whether all were heard, and what the person's consent says."""
+    """What a search found: ``matches``, the newest first, of ``total`` that fit; the state of every node,
+    whether all were heard, and what the person's consent says."""
 
     id: str
-    matches: Sequence[tuple[str, Match]]
+    matches: Sequence[Fitting]
     total: int
     reports: tuple[Report, ...]
     complete: bool
@@ -134,9 +139,7 @@ class Searching:
         )
         answers: Sequence[Answer] = ()
         if consent.permitted:
-            answers = await gateway.broker.ask(
-                question, lambda node: _asked(node, question, wanted.type, bound)
-            )
+            answers = await gateway.broker.ask(question, lambda node: _asked(node, question, wanted, bound))
             reports = tuple(answer.report for answer in answers)
         else:
             reports = gateway.broker.skip("not asked: the patient has not consented")
@@ -178,10 +181,10 @@ class Searching:
         return body
 
 
-async def _asked(node: Node, question: Question, type_: str, bound: str) -> Answer:
+async def _asked(node: Node, question: Question, wanted: Wanted, bound: str) -> Answer:
     """One node's matches. An archive has no FHIR resources, so nothing is left out where it is not asked."""
     if isinstance(node, FhirNode | PublishedNode):
-        return await node.search(question, type_, bound)
+        return await node.search(question, wanted.type, bound, keyed=bool(wanted.conditions))
     if isinstance(node, Unusable):
         return await node.prior(question)
     archive = node.kind == "dicomweb"
@@ -198,17 +201,16 @@ async def _asked(node: Node, question: Question, type_: str, bound: str) -> Answ
     )
 
 
-def _fitting(answers: Iterable[Answer], conditions: Sequence[Condition]) -> list[tuple[str, Match]]:
+def _fitting(answers: Iterable[Answer], conditions: Sequence[Condition]) -> list[Fitting]:
     """Each resource of a node that meets all conditions, once: the newest first, without a time last."""
-    found = {
-        (answer.report.node, match.key.id): (answer.report.node, match)
-        for answer in answers
-        for match in answer.matches
-        if not conditions or all(condition.holds(match.key) for condition in conditions)
-    }
-    return sorted(found.values(), key=_age)
-
-
-def _age(found: tuple[str, Match]) -> tuple[float, str, str]:
-    node, match = found
-    return -match.at, node, match.key.id
+    found: list[Fitting] = []
+    for answer in answers:
+        node = answer.report.node
+        matches = {
+            match.key.id: match
+            for match in answer.matches
+            if not conditions or all(condition.holds(cast("Key", match.key)) for condition in conditions)
+        }
+        found += [(-match.at, node, id_, match.raw) for id_, match in matches.items()]
+    found.sort()
+    return found

@@ -8,6 +8,7 @@ Pure: no network, no web framework, no database, none of the other rooms. Each m
 | `digests` | SHA-256, SM3, HMAC-SM3 |
 | `keys`, `keystore`, `trust` | key records and signatures; private keys at rest; signed key lists |
 | `devices`, `envelope` | signing inside crypto machines; encryption of what is kept |
+| `drawing` | random bytes in pieces |
 | `mark`, `status` | the signed recognition mark; which marks are withdrawn |
 | `tlog_proof`, `jws` | that a ledger holds a mark; signatures over FHIR resources |
 | `ledger`, `tree`, `tiles`, `note` | entries with commitments; Merkle tree; its files; checkpoints |
@@ -22,6 +23,7 @@ from security import (
     audit,
     devices,
     digests,
+    drawing,
     envelope,
     errors,
     export,
@@ -50,6 +52,7 @@ __all__ = [
     "audit",
     "devices",
     "digests",
+    "drawing",
     "envelope",
     "errors",
     "export",

@@ -13,7 +13,6 @@ encryption is told apart by its first byte.
 from __future__ import annotations
 
 import functools
-import secrets
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from security.drawing import drawer
 from security.errors import PayloadRefused
 
 CipherName = Literal["AES-256-GCM", "SM4-GCM"]
@@ -37,6 +37,7 @@ _NONCE_SIZE, _TAG_SIZE = 12, 16
 _NUMBERS: dict[CipherName, int] = {"AES-256-GCM": 1, "SM4-GCM": 2}
 _CIPHERS = {number: name for name, number in _NUMBERS.items()}
 _KEY_SIZE: dict[CipherName, int] = {"AES-256-GCM": 32, "SM4-GCM": 16}
+_DRAW = {name: drawer(_NONCE_SIZE + size) for name, size in _KEY_SIZE.items()}
 
 
 class Aead(Protocol):
@@ -108,7 +109,7 @@ class Envelope:
         """`data` sealed for `place`, which names where it is kept: table, column and row."""
         key_id = self._current.encode()
         header = bytes((SEALED, _NUMBERS[self._cipher], len(key_id))) + key_id
-        bound, drawn = header + place.encode(), secrets.token_bytes(_NONCE_SIZE + _KEY_SIZE[self._cipher])
+        bound, drawn = header + place.encode(), _DRAW[self._cipher]()
         nonce, data_key = drawn[:_NONCE_SIZE], drawn[_NONCE_SIZE:]
         wrapped = self._kek(self._current, self._cipher).encrypt(nonce, data_key, bound)
         return header + nonce + wrapped + _AEADS[self._cipher](data_key).encrypt(nonce, data, bound)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hmac
 import re
-import secrets
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -23,6 +22,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, MsgspecError, Struct, ValidationError, convert, json
 
 from security.digests import HashName, sm3
+from security.drawing import drawer
 from security.errors import Check, IdentityRefused, LedgerRefused
 from security.identity import resident_number
 from security.keys import AwareDatetime
@@ -37,6 +37,7 @@ Party = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")]
 Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:|/+-]{0,64}\Z")]
 Commitment = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 SALT_SIZE = 32
+_new_salt = drawer(SALT_SIZE)
 _RESIDENT_SHAPE = re.compile(r"(?=([1-9][0-9]{16}[0-9Xx]))")  # anywhere in a text, overlapping ones too
 
 
@@ -89,7 +90,7 @@ def seal(
     A new random salt is taken unless one is given (32 bytes). Raises LedgerRefused for a field that is
     malformed or holds a person's number.
     """
-    salt = secrets.token_bytes(SALT_SIZE) if salt is None else salt
+    salt = _new_salt() if salt is None else salt
     if len(salt) != SALT_SIZE:
         raise LedgerRefused(Check.PAYLOADS, f"a salt has {SALT_SIZE} bytes, this one has {len(salt)}")
     commit = commitment(salt, payload)

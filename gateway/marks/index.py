@@ -2,8 +2,10 @@
 looked for, so that a page of them is read in order.
 
 Marks (``marked``) stand by the result and item they are about (``d``), by what is one version after another
-of a result (``v``), and by the hospital's record (``r``). Checks (``recognised``) stand by the mark. Nothing
-here holds a value or a person; a hospital's own number is hashed.
+of a result (``v``), and by the hospital's record (``r``). Checks (``recognised``) stand by the moment their
+marks were issued at, with which the ids of marks begin: those of one answer are mostly of one moment, so that
+a check has one row and not one for each. Nothing here holds a value or a person; a hospital's own number is
+hashed.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from security.mark import Claims
 
 INDEX, RECOGNISED = "marked", "recognised"
 PAGE = 200
+MOMENT = 12
+"""The digits of a mark's id that are its time (:mod:`gateway.ids`)."""
 
 
 class MarkedResult(Struct, frozen=True):
@@ -44,6 +48,13 @@ class Recognition(Struct, frozen=True):
     institution: str
     result: str
     item: str
+
+
+class _Recognitions(Struct, frozen=True):
+    """The marks of one moment that a check recognised, by their ids."""
+
+    check: str
+    marks: dict[str, Recognition]
 
 
 async def below(store: Store, kind: str, begin: str) -> AsyncIterator[tuple[str, Document]]:
@@ -78,15 +89,44 @@ def recognised_by(answer: CheckAnswer, person: str, catalogue: Catalogue, now: d
 
     Whose mark it was is whose institution it is, as :meth:`gateway.marks.marking.Marker.verify` made sure.
     """
-    found: dict[str, Document] = {}
+    found: dict[str, dict[str, Recognition]] = {}
     for verdict in answer.verdicts:
-        if verdict.verdict == "recognised" and verdict.mark is not None and verdict.mark.id:
-            id_ = f"{verdict.mark.id}|{answer.id}"
+        if verdict.verdict == "recognised" and verdict.mark is not None and (mark := verdict.mark.id):
             item = verdict.item.code if verdict.item else ""
             issuer = catalogue.institution(verdict.result.institution.code).gateway
-            body = msgspec.json.encode(Recognition(issuer, answer.receiver.code, verdict.result.id, item))
-            found.setdefault(id_, Document(kind=RECOGNISED, id=id_, body=body, at=now, person=person))
-    return list(found.values())
+            one = Recognition(issuer, answer.receiver.code, verdict.result.id, item)
+            found.setdefault(recognition_id(mark, answer.id), {}).setdefault(mark, one)
+    return [
+        Document(
+            kind=RECOGNISED,
+            id=id_,
+            body=msgspec.json.encode(_Recognitions(answer.id, marks)),
+            at=now,
+            person=person,
+        )
+        for id_, marks in found.items()
+    ]
+
+
+def recognition_id(mark: str, check: str) -> str:
+    """The id of the document that says that a check recognised a mark."""
+    return f"{mark[:MOMENT]}|{check}"
+
+
+async def recognitions(store: Store, mark: str) -> list[tuple[str, Recognition]]:
+    """The checks (their ids) that recognised a mark. Raises StoreUnavailable.
+
+    Before 0.4 each mark had a document of its own, whose id began with the whole of the mark's.
+    """
+    found = []
+    async for rest, document in below(store, RECOGNISED, mark[:MOMENT]):
+        if rest.startswith("|"):
+            said = msgspec.json.decode(document.body, type=_Recognitions)
+            if one := said.marks.get(mark):
+                found.append((said.check, one))
+        elif rest.startswith(former := f"{mark[MOMENT:]}|"):
+            found.append((rest.removeprefix(former), msgspec.json.decode(document.body, type=Recognition)))
+    return found
 
 
 def hashed(text: str) -> str:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Struct
@@ -46,8 +46,6 @@ LIFETIME = timedelta(days=366)
 longer than the year in which it is used again."""
 
 CACHED_S = 3600.0
-REMEMBERED = 16_384
-"""Of how many results it is remembered that their mark was verified."""
 BORROWED = "consistency:institution-not-of-this-node"
 """Flag of a result whose node may not speak for the institution that it names."""
 
@@ -118,7 +116,7 @@ class Marker:
         self._trust = trust
         self._withdrawals = withdrawals
         self._withdrawn = withdrawn
-        self._verified: OrderedDict[tuple[Result, bool], _Verified] = OrderedDict()
+        self._verified: WeakKeyDictionary[Result, _Verified] = WeakKeyDictionary()  # while a result is kept
 
     async def sign_all(
         self, results: Sequence[Result], catalogue: Catalogue, now: datetime, record: Record
@@ -138,9 +136,10 @@ class Marker:
 
     def _known(self, result: Result, catalogue: Catalogue, now: datetime, superseded: bool) -> Marked | None:
         """What :meth:`sign` would give, where it found and verified this very mark before; else None."""
-        held = self._verified.get((result, superseded))
+        held = self._verified.get(result)
         if (
             held is None
+            or superseded
             or held.catalogue is not catalogue
             or held.trust is not self._trust()
             or held.year != now.year
@@ -184,11 +183,9 @@ class Marker:
             held, _ = await self._issued(key, result_digest, (item.code, scope))
         if held is not None:
             marked = Marked(_with_mark(result, held.claims, held.text))
-            self._verified[result, superseded] = _Verified(
+            self._verified[result] = _Verified(
                 marked, result_digest.hex(), item.code, catalogue, trust, now.year, held.claims.expires
             )
-            if len(self._verified) > REMEMBERED:
-                self._verified.popitem(last=False)
             return marked
         claims = Claims(
             issuer=self._owner,

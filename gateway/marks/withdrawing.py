@@ -13,6 +13,8 @@ our checks recognised the mark.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -24,7 +26,15 @@ from adapters import KeyTaken, StoreUnavailable
 from adapters.sequencer import Sequencer
 from adapters.store import Document
 from gateway.errors import EvidenceUnavailable
-from gateway.marks.index import INDEX, RECOGNISED, MarkedResult, Recognition, below, issue_key, version_of
+from gateway.marks.index import (
+    INDEX,
+    MarkedResult,
+    Recognition,
+    below,
+    issue_key,
+    recognitions,
+    version_of,
+)
 from gateway.model import CheckAnswer, WithdrawnOut
 from gateway.signing import Signing
 from recognition import SHANGHAI, Result, digest, version_order
@@ -88,6 +98,7 @@ class Withdrawals:
         self._store = sequencer.store
         self._signing = signing
         self._told: list[Told] = []  # entry n has number n + 1
+        self._read = -math.inf
         self._by_mark: dict[str, Withdrawal] = {}
         self._by_result: dict[tuple[str, str], Withdrawal] = {}
         self._number = 0  # of the last own one
@@ -96,12 +107,17 @@ class Withdrawals:
         self._list_number = -1
         self._listing = asyncio.Lock()
 
-    async def refresh(self) -> None:
-        """Read what was withdrawn since the last time. Raises StoreUnavailable."""
+    async def refresh(self, asked: float = math.inf) -> None:
+        """Read what was withdrawn since the last time, unless that was after ``asked`` (``time.monotonic``):
+        then everything is known that was withdrawn before a question came. Raises StoreUnavailable."""
+        if self._read > asked:
+            return
+        began = time.monotonic()
         while page := await self._store.documents(KIND, f"{len(self._told):012d}", PAGE):
             for document in page:
                 if int(document.id) > len(self._told):  # else another task took it meanwhile
                     self._take(document)
+        self._read = max(self._read, began)
 
     def of_mark(self, mark_id: str) -> Withdrawal | None:
         """The withdrawal of a mark, as of the last refresh."""
@@ -223,11 +239,8 @@ class Withdrawals:
         )
 
     async def recognised(self, mark_id: str) -> list[tuple[str, Recognition]]:
-        """The checks (their ids) that recognised a mark."""
-        return [
-            (check, msgspec.json.decode(document.body, type=Recognition))
-            async for check, document in below(self._store, RECOGNISED, f"{mark_id}|")
-        ]
+        """The checks (their ids) that recognised a mark. Raises StoreUnavailable."""
+        return await recognitions(self._store, mark_id)
 
     def _take(self, document: Document) -> None:
         one = msgspec.json.decode(document.body, type=Withdrawal)

@@ -21,6 +21,8 @@ from tests.node_cases import NOW, SYSTEM, ask, normaliser, question
 from tests.peers import started
 from tests.serving import Reply, http_answer, misbehave, noting
 
+pytestmark = pytest.mark.xdist_group("dicomweb")  # one worker starts its servers
+
 PERSON = BY_KEY["jia"]
 MRN = PERSON.mrns["EX-CQ-01"]
 PERFORMED = (NOW - timedelta(days=9)).astimezone(SHANGHAI).replace(microsecond=0)

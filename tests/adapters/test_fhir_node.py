@@ -523,6 +523,41 @@ def test_a_person_is_looked_up_once_for_questions_that_follow_each_other() -> No
     assert looked_up(seen) == 1
 
 
+def test_a_person_who_is_to_be_forgotten_is_looked_up_anew() -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    async def run(url: str) -> None:
+        his = node(url)
+        try:
+            for _ in range(2):
+                await his.prior(question(pseudonyms=PSEUDONYM))
+                his.forget(PSEUDONYM)
+        finally:
+            await his.aclose()
+
+    with misbehave(noted({}, seen)) as url:
+        asyncio.run(run(url))
+    assert looked_up(seen) == 2
+
+
+@pytest.mark.parametrize(("levels", "state"), [(57, "answered"), (62, "faulty")])
+def test_the_levels_of_a_match_count_with_those_above_it(levels: int, state: str) -> None:
+    deep: Any = 1
+    for _ in range(levels - 1):
+        deep = [deep]
+    held = searchset(observation(extension=deep))
+    with misbehave(fhir_reply({"Observation": held})) as url:
+        assert searching(node(url), "Observation", "date").report.state == state
+
+
+def test_matches_beside_one_that_cannot_be_read_are_shown_and_it_is_named() -> None:
+    held = searchset(observation("o1"), observation("o2", effectiveDateTime=5), observation("o3"))
+    with misbehave(fhir_reply({"Observation": held})) as url:
+        answer = searching(node(url), "Observation", "date")
+    assert [match.key.id for match in answer.matches] == ["o1", "o3"]
+    assert "could not be read: Observation[1]" in answer.report.detail
+
+
 def test_a_person_without_a_pseudonym_is_looked_up_every_time() -> None:
     seen: list[tuple[str, bytes]] = []
     with misbehave(noted({}, seen)) as url:

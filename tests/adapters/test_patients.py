@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import pytest
 
-from adapters._patients import PERSONS, Known, Patients
+from adapters._patients import PERSONS, SECONDS, Known, Patients
 from adapters.errors import NodeFaulty
 from adapters.fhir_read import Patient
 from adapters.node import Question
@@ -57,6 +58,21 @@ async def test_a_look_up_that_failed_is_made_again() -> None:
     with pytest.raises(NodeFaulty):
         await patients.of(of(1))
     assert await patients.of(of(1)) == (FOUND, False)
+
+
+@pytest.mark.anyio
+async def test_what_is_too_old_is_not_kept() -> None:
+    class Watched(Known, frozen=True, weakref=True):
+        """One that can be seen to be gone."""
+
+    now, found = 0.0, Watched((Patient(id="p1"),), (b"digest",))
+    gone = weakref.ref(found)
+    patients = Patients(Server(found).look_up, lambda: now)
+    await patients.of(of(1))
+    now += SECONDS + 1
+    await patients.of(of(2))
+    del found
+    assert gone() is None
 
 
 @pytest.mark.anyio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import count
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from adapters import Answer, FhirNode, Question
-from adapters.published import LIMIT, PublishedNode
+from adapters.published import LIMIT, REMEMBERED_S, PublishedNode
 from adapters.sqlite import SqliteStore
 from adapters.store import Held
 from gateway.demo.people import check_digit
@@ -213,6 +214,22 @@ def test_a_name_that_means_something_else_by_now_is_answered_so(tmp_path: Path) 
 
     before, after = asyncio.run(run())
     assert before != after
+
+
+def test_what_was_read_is_not_kept_beyond_its_time(tmp_path: Path) -> None:
+    async def run() -> bool:
+        now, store = 0.0, SqliteStore(tmp_path / "store.sqlite3")
+        await store.open()
+        await store.hold(held(patient(), observation()))
+        node = PublishedNode(SETTINGS.id, "EX-CQ-01", normaliser, store, lambda: now)
+        gone = weakref.ref((await node.prior(asked())).results[0])
+        await store.unhold(persons=[PERSON])
+        now += REMEMBERED_S + 1
+        await node.prior(asked())  # whatever is asked next
+        await store.close()
+        return gone() is None
+
+    assert asyncio.run(run())
 
 
 def test_what_lies_before_the_time_asked_for_is_not_told(tmp_path: Path) -> None:
