@@ -3,8 +3,10 @@
 One process works on ``in_flight`` requests at a time and keeps ``waiting`` more; whatever comes on top is
 refused with 503 before it costs memory. What a doctor waits for (:data:`ORDER_TIME`) goes before everything
 else, in three ways: it takes the next turn that is free, background work never has more than half of the
-turns, and where all places are taken the youngest background request gives its place up. Nobody waits longer
-than its kind has use for. Health and metrics pass always.
+turns, and where all places are taken the youngest background request gives its place up. One turn in sixteen
+is for background work alone: a consent is revoked, a mark withdrawn, on the busiest of days. Nobody waits
+longer than its kind has use for, nor once its caller has hung up (:class:`gateway.serving.Bounded`). Health
+and metrics pass always.
 
 When the process is told to stop, :meth:`Flow.drain` refuses what is new and asks callers to close their
 connections, while everything that was taken in is still answered.
@@ -16,9 +18,9 @@ import asyncio
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import GatewayError, Overloaded, Stopping, failure_of
 from gateway.faces.common import render
@@ -40,8 +42,6 @@ ORDER_TIME = (
 """Where addresses begin that a doctor waits for: checks, other gateways' questions, and what these need."""
 OPEN = ("/health/", "/metrics")
 """What passes always: whoever looks after a gateway at its limit must see it."""
-BODY_S = 30.0
-"""Seconds for the whole body of a request: who sends slower than that keeps others from their turns."""
 TELL_S = 1.0
 """How often the log says at most that requests are refused."""
 
@@ -66,7 +66,6 @@ class Flow:
         waiting: requests that may wait for their turn.
         patience: seconds that a request of each urgency waits at most.
         log: is told, once in a while, how many were refused.
-        body_s: seconds for the body of a request; what comes later is as if the caller had hung up.
     """
 
     def __init__(
@@ -77,15 +76,16 @@ class Flow:
         waiting: int,
         patience: dict[Urgency, float],
         log: Log,
-        body_s: float = BODY_S,
     ) -> None:
         self._app = app
         self._turns = in_flight
-        self._limits: dict[Urgency, int] = {"order": in_flight, "background": max(1, in_flight // 2)}
+        self._limits: dict[Urgency, int] = {
+            "order": in_flight - in_flight // 16,
+            "background": max(1, in_flight // 2),
+        }
         self._places = waiting
         self._patience = patience
         self._log = log
-        self._body_s = body_s
         self._running: dict[Urgency, int] = dict.fromkeys(URGENCIES, 0)
         self._queues: dict[Urgency, dict[asyncio.Future[None], None]] = {each: {} for each in URGENCIES}
         self._metrics: Metrics | None = None
@@ -127,13 +127,12 @@ class Flow:
             return
         urgency = urgency_of(scope["path"])
         try:
-            await self._turn(urgency)
+            await self._turn(urgency, scope)
         except (Overloaded, Stopping) as refused:
             await self._refuse(refused, urgency, scope, receive, send)
             return
         try:
-            bodiless = scope["method"] in ("GET", "HEAD")
-            await self._app(scope, receive if bodiless else _in_time(receive, self._body_s), send)
+            await self._app(scope, receive, send)
         except asyncio.CancelledError:
             if not self.stopping or "status" in scope["state"]:
                 raise
@@ -141,7 +140,7 @@ class Flow:
         finally:
             self._leave(urgency)
 
-    async def _turn(self, urgency: Urgency) -> None:
+    async def _turn(self, urgency: Urgency, scope: Scope) -> None:
         """Return when it is this request's turn, which it then has until it leaves."""
         if self.stopping:
             raise _stopping()
@@ -161,6 +160,8 @@ class Flow:
         turn: asyncio.Future[None] = loop.create_future()
         self._queues[urgency][turn] = None
         waited_enough = loop.call_later(self._patience[urgency], self._give_up, urgency, turn)
+        state: dict[str, Any] = scope["state"]
+        state["gone"] = turn.cancel
         try:
             await turn
         except asyncio.CancelledError:
@@ -171,11 +172,13 @@ class Flow:
             raise
         finally:
             waited_enough.cancel()
+            del state["gone"]
         _WAITED.set(loop.time() - began)
 
     def _free(self, urgency: Urgency) -> bool:
         running = self._running
-        return running[urgency] < self._limits[urgency] and sum(running.values()) < self._turns
+        together = running["order"] + running["background"]
+        return running[urgency] < self._limits[urgency] and together < self._turns
 
     def _leave(self, urgency: Urgency) -> None:
         """A request has ended: the next ones have their turns."""
@@ -201,7 +204,8 @@ class Flow:
         """Answer in the face's shape. The log is told sums: a line each would cost more than the refusal."""
         failure = failure_of(refused)
         if self._metrics:
-            self._metrics.shed.labels(urgency).inc()
+            if isinstance(refused, Overloaded):  # the end of a process is no alarm
+                self._metrics.shed.labels(urgency).inc()
             self._metrics.refusals.labels(failure.row.code).inc()
         self._refused += 1
         now = asyncio.get_running_loop().time()
@@ -213,26 +217,6 @@ class Flow:
             later["Connection"] = "close"
         response = render(failure, scope["path"], scope["state"]["request_id"], later)
         await response(scope, receive, send)
-
-
-def _in_time(receive: Receive, seconds: float) -> Receive:
-    """The messages of a body, and that the caller is gone where it takes longer."""
-    end = asyncio.get_running_loop().time() + seconds
-    whole = False
-
-    async def message() -> Message:
-        nonlocal whole
-        if whole:
-            return await receive()
-        try:
-            async with asyncio.timeout_at(end):
-                received = await receive()
-        except TimeoutError:
-            return {"type": "http.disconnect"}
-        whole = not received.get("more_body", False)
-        return received
-
-    return message
 
 
 def _stopping() -> Stopping:

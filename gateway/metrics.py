@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -34,6 +37,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._of_requests: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
+        self._of_checks: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
+        self._of_verdicts: dict[tuple[str, str], Counter] = {}
         self.checks = Counter(
             "lianren_checks_total", "Checks answered", ["face", "complete"], registry=self._registry
         )
@@ -116,7 +121,7 @@ class Metrics:
         )
         self.shed = Counter(
             "lianren_requests_shed_total",
-            "Requests refused because of too many, or of the end of the process",
+            "Requests refused because there were too many",
             ["urgency"],
             registry=self._registry,
         )
@@ -201,6 +206,19 @@ class Metrics:
             self._of_requests[face, status] = known
         known[0].inc()
         known[1].observe(seconds)
+
+    def check(self, face: str, complete: bool, seconds: float, verdicts: Iterable[tuple[str, str]]) -> None:
+        """Count and time a check; ``verdicts`` are each one's code and main rule."""
+        known = self._of_checks.get((face, complete))
+        if known is None:
+            known = self.checks.labels(face, str(complete).lower()), self.seconds.labels(face)
+            self._of_checks[face, complete] = known
+        known[0].inc()
+        known[1].observe(seconds)
+        for verdict, many in Counted(verdicts).items():
+            if verdict not in self._of_verdicts:
+                self._of_verdicts[verdict] = self.verdicts.labels(*verdict)
+            self._of_verdicts[verdict].inc(many)
 
     def render(self) -> bytes:
         """The exposition text."""

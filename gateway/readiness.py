@@ -6,6 +6,7 @@ A finding either *fails* (evidence cannot be kept: the gateway is not ready and 
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -110,9 +111,16 @@ class Readiness:
         self._keys = keys
         self._others = others
         self._metrics = metrics
+        self._looking: asyncio.Task[list[Finding]] | None = None
 
     async def findings(self) -> list[Finding]:
-        """What is wrong now; empty when nothing is."""
+        """What is wrong now; empty when nothing is. However many ask at a time, anybody may, the store is
+        asked once."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> list[Finding]:
         found = [*self._ledger(), *self._disk(), *self._expiring(datetime.now(UTC))]
         try:
             await self._sequencer.check()

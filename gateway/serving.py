@@ -1,13 +1,15 @@
 """The HTTP server: uvicorn, with bounds on what its callers may keep it busy with, and an end in order.
 
-uvicorn reads request lines and headers without a limit, and waits for a request and for the reader of an
-answer without an end; :class:`Bounded` gives up connections that go beyond one. :class:`Draining` goes on
-listening while what was taken in is answered.
+uvicorn takes any number of connections, request lines and headers of any length and any number of requests
+ahead of their answers, and waits for a request and for the reader of an answer without an end;
+:class:`Bounded` gives up connections that go beyond a limit. :class:`Draining` goes on listening while what
+was taken in is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,12 +18,17 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.log import Log
+from gateway.tasks import settle
 
 if TYPE_CHECKING:
     from gateway.app import Application
 
 HEAD_BYTES = 65_536
 """Request line and headers together; a client certificate passed on by the proxy takes a few thousand."""
+CONNECTIONS = 4096
+"""At one time; whoever comes on top finds the connection closed, and a balancer tries another process."""
+AHEAD = 256
+"""Requests of one connection that may wait for the answer to the one before; nobody in earnest sends many."""
 ARRIVE_S = 30.0
 """Seconds for a whole request, from its first byte or from when the connection was made."""
 TAKE_S, TAKE_BYTES = 10.0, 16_384
@@ -34,7 +41,7 @@ class Bounded(HttpToolsProtocol):
     """One connection, whose requests have heads of at most :data:`HEAD_BYTES` and arrive in time, and whose
     answers are taken in. A request that waits (``state["gone"]``) is told when its caller hangs up."""
 
-    arrive_s, take_s = ARRIVE_S, TAKE_S
+    arrive_s, take_s, most = ARRIVE_S, TAKE_S, CONNECTIONS
     _head = 0
     _in_head = True
     _whole = False
@@ -44,6 +51,8 @@ class Bounded(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller."""
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
         self._arriving = self.loop.call_later(self.arrive_s, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -57,7 +66,9 @@ class Bounded(HttpToolsProtocol):
             self._arriving = self.loop.call_later(self.arrive_s, self.transport.abort)
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """The first byte of a request. What is raised here ends the connection with 400."""
+        if len(self.pipeline) >= AHEAD:
+            raise ValueError("too many requests were sent ahead of their answers")
         self._whole = False
         super().on_message_begin()
 
@@ -141,6 +152,11 @@ class Draining(uvicorn.Server):
         self._flow.stopping = True
         if again:
             self._flow.hurry()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and settle (:func:`gateway.tasks.settle`)."""
+        await super().startup(sockets)
+        settle()
 
     async def main_loop(self) -> None:
         """Serve, and drain."""

@@ -36,8 +36,11 @@ Kind = Literal["server", "client", "internal"]
 EXPORT_S = 2.0
 """Seconds that one batch may take to the collector, and its queue at the end."""
 QUEUE = 2048
-_PERSON = re.compile(r"[0-9]{6}(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}")
-"""A resident number (GB 11643): region, date of birth, order."""
+STATE = 512
+"""Characters of a caller's ``tracestate`` that go on: what W3C Trace Context asks for (section 3.3.1.5).
+A node may refuse a request for headers that are too long, and would count as broken."""
+_PERSON = re.compile(r"[0-9]{6}(19|20)?[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}")
+"""A resident number (GB 11643), of 18 or, as before 1999, 15 digits: region, date of birth, order."""
 
 
 class Nothing:
@@ -206,7 +209,7 @@ def _context(headers: Iterable[tuple[bytes, bytes]]) -> Context:
 
     sent: dict[str, str] = {}
     for name, value in headers:
-        if name in (b"traceparent", b"tracestate"):
+        if name == b"traceparent" or (name == b"tracestate" and len(value) <= STATE):
             sent[name.decode()] = value.decode("latin-1")
     if any(_PERSON.search(value) for value in sent.values()):
         sent = {}

@@ -15,6 +15,7 @@ import pytest
 from adapters.sealing import blind
 from gateway.demo.people import BY_KEY
 from gateway.keyring import open_keys
+from gateway.marks.index import recognition_id
 from gateway.model import CheckAnswer
 from gateway.persons.pseudonyms import Persons
 from security.identity import identifier
@@ -206,7 +207,7 @@ def test_what_is_kept_of_a_check_lies_by_the_person(gateway: Live, his: httpx.Cl
     outcome = his.post(f"/api/v1/checks/{answer.id}/outcomes", json=sent).json()
     mark = answer.verdicts[0].mark
     assert mark is not None
-    ids = (answer.id, f"{mark.id}|{answer.id}", outcome["id"])
+    ids = (answer.id, recognition_id(mark.id, answer.id), outcome["id"])
     with closing(sqlite3.connect(gateway.store)) as connection:
         rows = connection.execute("SELECT kind, person FROM document WHERE id IN (?, ?, ?)", ids).fetchall()
     persons = Persons(open_keys(gateway.settings), 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,7 +12,10 @@ import httpx
 import msgspec
 
 from adapters import Store
+from gateway.evidence import digest_of
+from recognition import digest
 from security.ledger import Entry, opens, read_entry
+from tests.gateway.brokers import result
 from tests.gateway.live import Live, ask, body, reading
 
 
@@ -50,6 +54,14 @@ def test_a_check_leaves_question_answer_and_verdict_bound_to_the_question(
     assert [question.type, *(entry.type for entry, *_ in others)] == ["question", "answer", "verdict"]
     assert {entry.binds for entry, *_ in others} == {question.commit}
     assert others[-1][0].commit == answer.ledger.entry
+
+
+def test_the_digest_of_a_result_is_not_remembered_beyond_the_result() -> None:
+    one = result()
+    assert digest_of(one) == digest_of(result()) == digest(one)
+    gone = weakref.ref(one)
+    del one
+    assert gone() is None
 
 
 def test_the_payload_of_every_entry_opens_its_commitment(gateway: Live, his: httpx.Client) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.demo.peers import free_port, wait_until
 from gateway.faces.common import Guard
 from gateway.flow import Flow, Urgency, urgency_of, waited_s
 from gateway.log import Log
 from gateway.metrics import Metrics
+from gateway.serving import config_of
 from tests.gateway.live import NODE, OWN, Live, audit, body, gateway_with
 from tests.serving import misbehave
 
@@ -188,6 +193,20 @@ async def test_searches_never_have_more_than_half_of_the_turns() -> None:
     assert [(await task).status_code for task in tasks] == [204] * 5
 
 
+async def test_checks_never_have_all_of_the_turns() -> None:
+    desk = Desk(in_flight=16, waiting=32)
+    tasks = [desk.start(CHECK) for _ in range(20)]
+    await settle()
+    assert desk.begun == [CHECK] * 15
+    tasks.append(desk.start(SEARCH))
+    await settle()
+    assert desk.begun[15:] == [SEARCH]
+    while desk.flow.busy:
+        desk.finish_all()
+        await settle()
+    assert {(await task).status_code for task in tasks} == {204}
+
+
 async def test_one_turn_is_enough_for_a_search() -> None:
     desk = Desk(in_flight=1, waiting=0)
     search = desk.start(SEARCH)
@@ -291,47 +310,6 @@ async def test_an_application_that_breaks_gives_its_turn_back() -> None:
     assert flow.busy == 0
 
 
-async def test_a_body_that_does_not_come_in_time_is_as_if_the_caller_had_gone() -> None:
-    got: list[Message] = []
-
-    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
-        got.extend([await receive(), await receive()])
-
-    pieces = iter([{"type": "http.request", "body": b"{", "more_body": True}])
-
-    async def slow() -> Message:
-        for piece in pieces:
-            return piece
-        await asyncio.sleep(LONG)
-        raise AssertionError
-
-    limits: dict[str, Any] = {"in_flight": 1, "waiting": 0, "patience": {"order": 1, "background": 1}}
-    flow = Flow(reading, **limits, log=Log(io.StringIO()), body_s=0.02)
-    await flow({"type": "http", "path": CHECK, "method": "POST"}, slow, swallow)
-    assert [one["type"] for one in got] == ["http.request", "http.disconnect"]
-    assert flow.busy == 0
-
-
-async def test_who_waits_after_the_body_for_the_caller_to_go_is_not_hurried() -> None:
-    gone = asyncio.Event()
-
-    async def watching(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(receive(), 0.06)
-
-    async def messages() -> Message:
-        if not gone.is_set():
-            gone.set()
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.sleep(LONG)
-        raise AssertionError
-
-    limits: dict[str, Any] = {"in_flight": 1, "waiting": 0, "patience": {"order": 1, "background": 1}}
-    flow = Flow(watching, **limits, log=Log(io.StringIO()), body_s=0.02)
-    await flow({"type": "http", "path": CHECK, "method": "POST"}, messages, swallow)
-
-
 async def test_the_metrics_say_what_is_worked_on_what_waits_and_what_was_refused() -> None:
     async with full(CHECK, SEARCH) as (desk, _):
         await desk.ask(SEARCH)
@@ -357,6 +335,7 @@ async def test_a_gateway_that_is_told_to_stop_refuses_the_new_and_asks_to_close(
         assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
         assert refused.headers["connection"] == "close"
         assert not draining.done()
+        assert desk.value("lianren_requests_shed_total", "order") == 0  # a roll-out is no alarm
         desk.finish_all()
         assert await draining == 0
 
@@ -421,6 +400,45 @@ def test_whatever_comes_and_goes_the_bounds_hold_and_everybody_is_answered(
         assert {a.status_code for a in answers if isinstance(a, httpx.Response)} <= {204, 503}
 
     asyncio.run(run())
+
+
+def test_a_caller_that_hangs_up_while_it_waits_leaves_its_place_to_another() -> None:
+    done = threading.Event()
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.to_thread(done.wait, LONG)
+        await send_empty(send)
+
+    patience: dict[Urgency, float] = {"order": LONG, "background": LONG}
+    flow = Flow(held, in_flight=1, waiting=1, patience=patience, log=Log(io.StringIO()))
+    server = uvicorn.Server(config_of(Guard(flow, Log(io.StringIO())), "127.0.0.1", free_port()))
+    server.config.lifespan = "off"
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    asked = b"GET /api/v1/checks/1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    try:
+        wait_until(lambda: server.started, 10)
+        place = ("127.0.0.1", server.config.port)
+        with (
+            closing(socket.create_connection(place)) as first,
+            closing(socket.create_connection(place)) as last,
+        ):
+            first.sendall(asked)
+            wait_until(lambda: flow.busy == 1, 5)
+            with closing(socket.create_connection(place)) as gone:
+                gone.sendall(asked)
+                wait_until(lambda: flow.busy == 2, 5)
+            wait_until(lambda: flow.busy == 1, 5)
+            last.sendall(asked)
+            wait_until(lambda: flow.busy == 2, 5)
+            done.set()
+            for connection in (first, last):
+                assert connection.recv(100).startswith(b"HTTP/1.1 204")
+        assert flow.busy == 0
+    finally:
+        done.set()
+        server.should_exit = True
+        thread.join(10)
 
 
 def test_a_storm_of_checks_over_a_node_that_hangs_is_answered_or_refused_honestly(tmp_path: Path) -> None:

@@ -260,7 +260,9 @@ def test_without_a_key_that_signs_there_is_no_answer(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("changed", ["nothing", "trust", "year", "catalogue", "result", "superseded"])
+@pytest.mark.parametrize(
+    "changed", ["nothing", "trust", "year", "catalogue", "result", "superseded", "forgotten"]
+)
 def test_a_mark_that_was_verified_is_remembered_while_nothing_has_changed(
     tmp_path: Path, changed: str
 ) -> None:
@@ -290,7 +292,8 @@ def test_a_mark_that_was_verified_is_remembered_while_nothing_has_changed(
         (new,) = await marker.sign_all([ct()], held, now, record)
         assert new.issued
         await store.commit([new.issued.entry], new.issued.documents)
-        (found,) = await marker.sign_all([ct()], held, now, record)
+        kept = ct()  # the node's answer, which the broker keeps for a while
+        (found,) = await marker.sign_all([kept], held, now, record)
         assert (found.result.mark, found.issued) == (new.result.mark, None)
         await cache.close()
         await store.close()  # from here on only what is remembered can be had
@@ -303,6 +306,8 @@ def test_a_mark_that_was_verified_is_remembered_while_nothing_has_changed(
             asked.append(ct(id="later", status="corrected"))
         if changed == "year":
             now += timedelta(days=365)
+        if changed == "forgotten":
+            del kept
         try:
             again = await marker.sign_all(asked, held, now, record)
         except StoreUnavailable:

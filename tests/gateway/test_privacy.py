@@ -29,6 +29,8 @@ from tests.gateway.live import NODE, OWN, Live, audit, body, gateway_with, sourc
 from tests.peers import started as peer_started
 from tests.serving import http_answer, misbehave, serve
 
+pytestmark = pytest.mark.xdist_group("privacy")  # one worker starts its servers
+
 PERSON = BY_KEY["ding"]
 NUMBER = PERSON.number
 PATIENT = {"type": "resident-id", "value": NUMBER}

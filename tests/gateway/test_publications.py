@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -209,6 +210,27 @@ def test_the_same_request_id_with_another_body_is_a_conflict(live: Live, publish
     send(publisher, publication(PERSON, *records().values(), request_id="p-1"))
     refused = publisher.post(PUBLISH, content=publication(PERSON, request_id="p-1", afresh=True))
     assert (refused.status_code, refused.json()["code"]) == (409, "request-id-reused")
+
+
+def test_what_a_refused_one_of_two_at_once_left_in_the_index_is_on_record(
+    live: Live, publisher: httpx.Client
+) -> None:
+    """One request id with ten bodies at the same moment: whatever is held then, an entry says who sent it."""
+    start = live.kept()[0]
+    asked = [
+        publication(PERSON, patient(), observation(id=f"racing-{turn}"), request_id=f"race-{start}")
+        for turn in range(10)
+    ]
+    with ThreadPoolExecutor(10) as pool:
+        status = [*pool.map(lambda one: publisher.post(PUBLISH, content=one).status_code, asked)]
+
+    async def recorded(store: Store) -> set[str]:
+        payloads = [secret.payload for _, _, secret in await store.secrets(start)]
+        return {one for payload in payloads for one in msgspec.json.decode(payload)["resources"]}
+
+    assert sorted(status) == [200, *[409] * 9]
+    left = {hashlib.sha256(one.body).hexdigest() for one in held(live)}
+    assert left <= reading(live, recorded)
 
 
 @pytest.mark.parametrize("node", [NODE, "no-such-node"])

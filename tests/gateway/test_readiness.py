@@ -98,6 +98,27 @@ async def test_a_sound_gateway_has_no_findings(tmp_path: Path, sequencer: Sequen
     looked.require()
 
 
+async def test_however_many_ask_at_a_time_one_look_serves_them_all(
+    tmp_path: Path, sequencer: Sequencer
+) -> None:
+    looks = 0
+
+    async def other() -> Sequence[Finding]:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0.02)
+        return [Finding("keys", "warn", "one")]
+
+    settings = settings_for(tmp_path, dict.fromkeys(CLIENTS, ""), [], disk_warn_mb=1)
+    settings.data_dir.mkdir(exist_ok=True)
+    looked = Readiness(settings, sequencer, lambda: (), [other], Metrics())
+    found = await asyncio.gather(*(looked.findings() for _ in range(20)))
+    assert {len(one) for one in found} == {1}
+    assert looks == 1
+    await looked.findings()
+    assert looks == 2
+
+
 async def test_little_space_warns_before_it_is_full(tmp_path: Path, sequencer: Sequencer) -> None:
     looked = readiness(tmp_path, sequencer, disk_warn_mb=free_mb(tmp_path) * 2)
     assert parts(await looked.findings()) == [("disk", "warn")]

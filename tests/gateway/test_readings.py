@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.readings import Readings
+from gateway.readings import LONG, Readings
 from mapping import LocalName
 from tests.node_cases import normaliser
 
@@ -19,6 +19,12 @@ def test_what_stands_beside_a_name_makes_it_another_one() -> None:
         readings.read(LocalName(name="葡萄糖", kind="lab", specimen=one)) for one in ("血清", "尿")
     )
     assert blood.item != urine.item
+
+
+def test_what_is_longer_than_any_name_is_read_and_not_remembered() -> None:
+    readings, long = Readings(normaliser()), LocalName(name="血清白蛋白", kind="lab", context="x" * LONG)
+    assert readings.read(long) == readings.read(long)
+    assert readings.read(long) is not readings.read(long)
 
 
 def test_panels_are_those_of_the_rules() -> None:

@@ -15,6 +15,8 @@ from gateway.demo.peers import cluster_url, redis, redis_cluster
 from gateway.errors import TooManyRequests
 from tests.peers import needed, started
 
+pytestmark = pytest.mark.xdist_group("allowance")  # one worker starts its servers
+
 
 @pytest.fixture(scope="module", params=["redis", "cluster"])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

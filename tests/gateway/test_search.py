@@ -24,9 +24,12 @@ from tests.gateway.live import NODE, OWN, STRANGER, Live, audit, gateway_with, r
 from tests.node_cases import observation, patient, report, searchset, study
 from tests.serving import Reply, http_answer, misbehave
 
+pytestmark = pytest.mark.xdist_group("search")  # one worker starts its servers
+
 SYSTEM = "urn:oid:2.16.156.10011.1.3"
 PATIENT = BY_KEY["jia"].number
 TYPES = ("DiagnosticReport", "Observation", "ImagingStudy")
+ANNOUNCED = {"group": "lab", "first": "2026-01-01T00:00:00+08:00", "last": "2026-11-20T00:00:00+08:00"}
 FAR = {"id": "sc", "kind": "gateway", "url": "http://127.0.0.1:9", "owner": "sc"}
 PACS = {
     "id": "cq-pacs",
@@ -283,6 +286,7 @@ def test_what_left_the_house_is_in_the_ledger_before_it_leaves(live: Live, tmp_p
     kinds = [kind for kind, _ in payloads]
     assert kinds == ["question", "answer", "answer", "answer", "answer"]
     assert [payload["node"] for _, payload in payloads[1:-1]] == [NODE, "cq-pacs", "sc"]
+    assert payloads[1][1]["resources"] == len(matches(answer))
     assert payloads[-1][1]["bytes"] == hashlib.sha256(answer.content).hexdigest()
     assert PATIENT not in json.dumps([payload for _, payload in payloads])
     assert audit(live, tmp_path) == []
@@ -332,6 +336,27 @@ def test_two_nodes_with_the_same_ids_are_both_shown(tmp_path: Path) -> None:
     addresses = {entry["fullUrl"].partition("/nodes/")[2] for entry in matches(answer)}
     assert addresses == {f"{node}/Observation/{id_}" for node in ("one", "two") for id_ in ("o1", "o2")}
     assert "incomplete" not in codes(answer)
+
+
+def test_who_a_person_is_at_a_node_is_looked_up_anew_after_a_publication(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def reply(first: str, body: bytes) -> Reply:
+        seen.append(first)
+        answered: Reply = answering(first, body)
+        return answered
+
+    answering = replying({"Observation": searchset(observation())})
+    news = parcels.publication("jia", node="one", announced=[ANNOUNCED])
+    with misbehave(reply) as url, gateway_with(tmp_path, [fhir("one", url, publishes=True)]) as live:
+        for _ in range(2):
+            sent = live.client("publisher").post(
+                "/api/v1/publications", content=news, headers={"Content-Type": "application/json"}
+            )
+            assert sent.status_code == 200, sent.text
+            assert [len(matches(search(live, number=PATIENT))) for _ in range(2)] == [1, 1]
+            news = news.replace(b'"request_id":"', b'"request_id":"2', 1)
+    assert sum("/Patient/" in first for first in seen) == 2
 
 
 def test_what_a_node_shows_twice_is_shown_once(tmp_path: Path) -> None:

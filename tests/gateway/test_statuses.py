@@ -27,7 +27,7 @@ from gateway.demo.people import BY_KEY
 from gateway.keeper import roots_of
 from gateway.keyring import open_keys
 from gateway.log import Log
-from gateway.marks.index import RECOGNISED, Recognition
+from gateway.marks.index import RECOGNISED, Recognition, recognition_id, recognitions
 from gateway.marks.statuses import Statuses
 from gateway.marks.withdrawing import Withdrawals
 from gateway.model import NoticesOut, VerdictOut
@@ -254,3 +254,29 @@ def test_a_gateway_cannot_withdraw_marks_of_another(two: Two) -> None:
     asyncio.run(keep())
     listed(two, mark_id, 1001)
     assert mark_id not in [one.mark for one in notices(two).withdrawals]
+
+
+def test_a_check_is_found_by_each_mark_that_it_recognised_in_rows_of_now_and_of_before(
+    tmp_path: Path,
+) -> None:
+    """One row says it of all marks of a moment; before 0.4 each mark had its own."""
+    first, second, other = (f"{'0a' * 6}{letter * 20}" for letter in "123")
+    one, two_ = (Recognition("cq", OTHER, result, "an item") for result in ("one", "two"))
+
+    async def run() -> dict[str, list[tuple[str, Recognition]]]:
+        store = SqliteStore(tmp_path / "store")
+        await store.open()
+        body = msgspec.json.encode({"check": "new", "marks": {first: one, second: two_}})
+        await store.replace(Document(kind=RECOGNISED, id=recognition_id(first, "new"), body=body, at=NOW))
+        await store.replace(
+            Document(kind=RECOGNISED, id=f"{first}|old", body=msgspec.json.encode(one), at=NOW)
+        )
+        found = {mark: await recognitions(store, mark) for mark in (first, second, other)}
+        await store.close()
+        return found
+
+    assert asyncio.run(run()) == {
+        first: [("old", one), ("new", one)],
+        second: [("new", two_)],
+        other: [],
+    }

@@ -14,16 +14,33 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.http import PASSED_ON
+from gateway._settings_checks import checked
 from gateway.demo.people import BY_KEY
+from gateway.errors import SettingsError
+from gateway.keeper import roots_of
+from gateway.keyring import open_keys
 from gateway.source import create_source
 from gateway.tracing import Span, open_traces, span
-from tests.gateway.live import NODE, OWN, PATIENT, Live, body, gateway_with, persons_in, source_of
+from tests.gateway.live import (
+    CLIENTS,
+    NODE,
+    OWN,
+    PATIENT,
+    Live,
+    ask,
+    body,
+    gateway_with,
+    persons_in,
+    settings_for,
+    source_of,
+)
 from tests.serving import serve
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -183,11 +200,35 @@ def test_what_is_sent_to_a_node_carries_the_span_that_sent_it(traced: Traced) ->
     assert {one["tracestate"] for one in sent} == {"vendor=value"}
 
 
+def test_a_question_that_goes_on_to_another_gateway_is_one_trace(traced: Traced, tmp_path: Path) -> None:
+    cq, collector = traced.live, traced.collector
+    (tmp_path / "token").write_text(cq.tokens["peer"])
+    (tmp_path / "roots").write_bytes(msgspec.json.encode(roots_of(open_keys(cq.settings), "cq")))
+    node = {"id": "gw-cq", "kind": "gateway", "url": cq.url, "owner": "cq", "token_file": tmp_path / "token"}
+    pins = [{"owner": "cq", "url": cq.url, "keys_file": tmp_path / "roots"}]
+    with gateway_with(tmp_path, [node], owner="sc", pins=pins, otlp_url=collector.url) as sc:
+        ask(sc.client("other"), body())
+        (line,) = sc.events("check_answered")
+        found = collector.until(lambda spans: sum(_is_request(one, line["trace"]) for one in spans) == 2)
+    spans = [one for one in found if one.trace_id.hex() == line["trace"]]
+    below = {one.parent_span_id: one for one in spans if one.name != "write ledger"}
+    way = [named(spans, "POST /api/v1/checks")]
+    while below.get(way[-1].span_id):
+        way.append(below[way[-1].span_id])
+    assert [one.name for one in way] == [
+        "POST /api/v1/checks",
+        "ask node",
+        "POST /api/v1/results",
+        "ask node",
+    ]
+
+
 @pytest.mark.parametrize(
     "headers",
     [
         {"traceparent": f"00-00000000000000{PATIENT[:17]}a-{PARENT}-01"},
         {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": f"vendor={PATIENT}"},
+        {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": f"vendor={PATIENT[:6]}{PATIENT[8:17]}"},
         {"traceparent": "00-nonsense"},
         {"traceparent": f"ff-{TRACE}-{PARENT}-01"},
         {"traceparent": f"00-{'0' * 32}-{PARENT}-01"},
@@ -199,6 +240,17 @@ def test_a_context_that_is_malformed_or_could_tell_of_a_person_is_not_taken(
     id_, spans = traced.trace(**headers)
     assert id_ not in headers["traceparent"]
     assert named(spans, "POST /api/v1/checks").parent_span_id == b""
+
+
+def test_a_state_that_a_node_could_choke_on_does_not_go_on_and_the_trace_does(traced: Traced) -> None:
+    traced.node.headers.clear()
+    trace = f"{TRACE[:-1]}0"
+    state = ",".join(f"vendor{n}={'a' * 200}" for n in range(30))
+    id_, spans = traced.trace(traceparent=f"00-{trace}-{PARENT}-01", tracestate=state)
+    assert id_ == trace
+    assert named(spans, "POST /api/v1/checks").parent_span_id.hex() == PARENT
+    assert traced.node.headers
+    assert not any("tracestate" in one for one in traced.node.headers)
 
 
 def test_one_days_questions_tell_nothing_of_a_person(traced: Traced) -> None:
@@ -246,6 +298,14 @@ def test_every_line_of_a_request_has_its_id_and_its_trace(traced: Traced) -> Non
     id_, _ = traced.trace(**{"X-Request-Id": "order-17"})
     (line,) = [one for one in traced.live.events("check_answered") if one.get("request") == "order-17"]
     assert line["trace"] == id_
+
+
+def test_the_address_of_a_collector_holds_no_password(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="otlp_url"):
+        checked(
+            tmp_path,
+            settings_for(tmp_path, dict.fromkeys(CLIENTS, ""), [], clients=[], otlp_url="https://a:b@c"),
+        )
 
 
 def test_without_an_address_there_are_no_spans_and_nothing_is_passed_on() -> None:

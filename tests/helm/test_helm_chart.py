@@ -9,13 +9,14 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.settings import Settings
+from gateway.settings import Settings, load_settings
 from tests.helm.chart import CHART, README, ROOT, Manifest, default_values, example, helm, render, rendered
 
 kubernetes_validate = pytest.importorskip(
@@ -263,7 +264,27 @@ def test_the_settings_of_the_job_are_there_before_it() -> None:
         for name in ("ConfigMap-migrate", "Job-migrate")
     ]
     assert [int(hook["helm.sh/hook-weight"]) for hook in hooks] == [-1, 0]
-    assert settings(rendered("production"), "ConfigMap-migrate")["owner"] == "cq"
+    assert settings(rendered("production"), "ConfigMap-migrate") == settings(rendered("production"))
+
+
+def test_the_job_takes_the_settings_of_a_release_behind_nginx(tmp_path: Path) -> None:
+    client = {
+        "id": "his",
+        "institution": "EX-CQ-01",
+        "roles": ["his"],
+        "token_sha256": "0" * 64,
+        "certificates": ["A" * 43],
+    }
+    values = example("mtls") | {key: example("production")[key] for key in ("store", "keys")}
+    manifests = render(values | {"config": values["config"] | {"clients": [client]}})
+    file = tmp_path / "lianren.toml"
+    file.write_text(manifests["ConfigMap-migrate"]["data"]["lianren.toml"], "utf-8")
+    assert load_settings(file).clients[0].id == "his"
+
+
+def test_a_node_that_is_published_to_has_no_address() -> None:
+    node = {"id": "cq-clinics", "kind": "published", "institution": "cq-demo-1"}
+    assert settings(render({"config": {"nodes": [node]}}))["nodes"] == [node]
 
 
 def test_no_request_reaches_the_pod_of_the_job() -> None:
@@ -318,8 +339,16 @@ def test_behind_nginx_the_gateway_opens_no_port_and_is_looked_after_through_it()
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert gateway[probe]["httpGet"]["port"] == ports["operations"]
-    service = {port["name"]: port["targetPort"] for port in rendered("mtls")["Service"]["spec"]["ports"]}
-    assert service == ports
+    (service,) = rendered("mtls")["Service"]["spec"]["ports"]
+    assert (service["name"], service["targetPort"]) == ("https", ports["https"])
+
+
+def test_health_and_metrics_are_not_published_with_what_callers_ask() -> None:
+    service, operations = rendered("mtls")["Service"]["spec"], rendered("mtls")["Service-operations"]["spec"]
+    assert service["type"] == "LoadBalancer"
+    assert [port["name"] for port in service["ports"]] == ["https"]
+    assert operations.get("type", "ClusterIP") == "ClusterIP"
+    assert [port["name"] for port in operations["ports"]] == ["operations"]
 
 
 def test_a_changed_nginx_configuration_rolls_the_pods() -> None:

@@ -36,7 +36,7 @@ from tests.helm.chart import render
 from tests.peers import needed
 from tests.serving import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nginx")]
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 Certificate = tuple[Path, Path]
