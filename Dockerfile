@@ -1,5 +1,5 @@
-# One image for the gateway and its command line. Build: docker build --build-arg REVISION=$(git rev-parse HEAD) -t lianren:0.1.0 .
-# Run: docker run -p 8080:8080 -v ./lianren.toml:/etc/lianren/lianren.toml:ro -v lianren:/var/lib/lianren lianren:0.1.0
+# One image for the gateway and its command line. Build: docker build --build-arg REVISION=$(git rev-parse HEAD) -t lianren .
+# Run: docker run -p 8080:8080 -v ./lianren.toml:/etc/lianren/lianren.toml:ro -v lianren:/var/lib/lianren lianren
 # where lianren.toml says host = "0.0.0.0", port = 8080 and data_dir = "/var/lib/lianren".
 
 FROM python:3.11-slim-bookworm AS build
@@ -17,7 +17,7 @@ FROM python:3.11-slim-bookworm
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="lianren" \
       org.opencontainers.image.description="联认: a gateway for the mutual recognition of examination and laboratory results" \
-      org.opencontainers.image.version="0.3.0" \
+      org.opencontainers.image.version="0.4.0" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 # SM2 comes from the system's libcrypto (libssl3): an image without it must not be built.

@@ -54,7 +54,7 @@ from gateway.stewarding import Stewarding
 from gateway.tracing import Traces, open_traces
 from gateway.wiring import open_gateway
 
-VERSION = "0.3.0"
+VERSION = "0.4.0"
 
 
 class Application:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from msgspec.structs import astuple
+
 from mapping import LocalName, Named
 from mapping.sites import Reads
 
 KEPT = 16_384
 """How many readings are remembered under one set of rules."""
+LONG = 1000
+"""Characters of a name, with what stands beside it, that is not worth remembering."""
 
 
 class Readings:
@@ -25,7 +29,7 @@ class Readings:
 
     def read(self, local: LocalName) -> Named:
         """The reading of a name; never raises."""
-        return self._read(local)
+        return self._read(local) if sum(map(len, astuple(local))) <= LONG else self._reads.read(local)
 
     def panel(self, name: str) -> str | None:
         """The code of the panel with this name or code, or None."""

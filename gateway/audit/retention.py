@@ -37,7 +37,7 @@ from gateway.cases import KIND as CASE
 from gateway.errors import NotFound
 from gateway.ids import new_id, since
 from gateway.log import Log
-from gateway.marks.index import INDEX, below
+from gateway.marks.index import INDEX, RECOGNISED, below, recognition_id
 from gateway.settings import RetentionSettings
 from gateway.tasks import stop
 from security.errors import TrustError
@@ -339,14 +339,16 @@ def _payload(data: bytes) -> _Payload:
 
 def _documents_of(chosen: Collection[_Held]) -> dict[str, list[str]]:
     """The ids of the documents that go with entries, by kind."""
-    found: dict[str, list[str]] = {"check": [], CASE: [], "recognised": [], "outcome": [], "publication": []}
+    found: dict[str, list[str]] = {"check": [], CASE: [], RECOGNISED: [], "outcome": [], "publication": []}
     for held in chosen:
         if held.payload is None:
             continue
         if held.entry.type == "verdict" and (check := held.payload.check):
             found["check"].append(check)
             found[CASE].append(check)
-            found["recognised"] += [f"{one.mark}|{check}" for one in held.payload.verdicts if one.mark]
+            marks = [one.mark for one in held.payload.verdicts if one.mark]
+            found[RECOGNISED] += {recognition_id(mark, check) for mark in marks}
+            found[RECOGNISED] += [f"{mark}|{check}" for mark in marks]  # as they were kept before 0.4
         elif held.entry.type == "outcome" and held.payload.id:
             found["outcome"].append(held.payload.id)
         elif held.entry.type == "publication":

@@ -53,7 +53,8 @@ _OAUTH = (
 )
 """Errors of RFC 6749 section 5.2; the last, of its section 4.1.2.1, where one may come again."""
 _RANDOM = random.Random()  # noqa: S311 - tells requests apart, and is no secret: no system call each
-_REQUEST_ID = re.compile(r"(?!.*[0-9]{15})[A-Za-z0-9._:-]{1,64}")  # it goes into the log: no person's number
+_REQUEST_ID = REQUEST_ID.lower().encode()
+_ID = re.compile(r"(?!.*[0-9]{15})[A-Za-z0-9._:-]{1,64}")  # it goes into the log: no person's number
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -145,7 +146,7 @@ def render(
 
 
 class Guard:
-    """Pure ASGI, outermost: gives each request an id, and turns every exception into the face's shape.
+    """Pure ASGI, around all faces: gives each request an id, and turns every exception into the face's shape.
 
     What has no row in the table of errors is answered as ``internal``; the log gets the exception's class and
     the place it was raised at, never its message, which could hold a person's data.
@@ -166,8 +167,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(REQUEST_ID.lower().encode(), b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"{_RANDOM.getrandbits(128):032x}"
+        given = dict(scope["headers"]).get(_REQUEST_ID, b"").decode("latin-1")
+        request_id = given if _ID.fullmatch(given) else f"{_RANDOM.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         ABOUT.set({**ABOUT.get(), "request": request_id})
         started = False
@@ -177,8 +178,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 scope["state"]["status"] = message["status"]
-                header = (REQUEST_ID.lower().encode(), request_id.encode())
-                message["headers"] = [*message.get("headers", []), header]
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
             await send(message)
 
         try:

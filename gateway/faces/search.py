@@ -41,7 +41,7 @@ LONGEST = 60.0
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,3})\"?\s*(?=[,;]|$)")
 _STATE = "urn:lianren:node-state"
 _ENCODE = msgspec.json.Encoder().encode
-_END = b',"search":{"mode":"match"}}'
+_END = b',"search":{"mode":"match"}},'
 
 
 def offered(type_: str) -> dict[str, str]:
@@ -186,14 +186,13 @@ def written(found: Found, wanted: Wanted, base: str) -> bytes:
             "link": [{"relation": "self", "url": link}],
         }
     )
-    places: dict[str, bytes] = {}
-    parts = [head[:-1], b',"entry":[']
-    for node, match in found.matches:
-        place = places.get(node)
-        if place is None:
-            address = _ENCODE(f"{base}/nodes/{node}/{wanted.type}/")
-            place = places[node] = b'{"fullUrl":' + address[:-1]
-        parts += (place, match.key.id.encode(), b'","resource":', match.raw, _END, b",")
+    places = {
+        report.node: b'{"fullUrl":' + _ENCODE(f"{base}/nodes/{report.node}/{wanted.type}/")[:-1]
+        for report in found.reports
+    }
+    parts: list[bytes | msgspec.Raw] = [head[:-1], b',"entry":[']
+    for _, node, id_, raw in found.matches:
+        parts += (places[node], id_.encode(), b'","resource":', raw, _END)
     outcome = {"resource": _outcome(found), "search": {"mode": "outcome"}}
     return b"".join([*parts, _ENCODE(outcome), b"]}"])
 

@@ -202,7 +202,7 @@ def stopped() -> subprocess.Popen[bytes]:
 @pytest.fixture
 def next_steps(network: Network, stopped: subprocess.Popen[bytes]) -> list[str]:
     network.nodes["cq-his"] = Peer(
-        "cq-his", "lianren", "http://127.0.0.1:1", network.gateways["cq"].config, stopped
+        "cq-his", "lianren", "http://127.0.0.1:1", network.gateways["cq"].config, stopped, lambda: stopped
     )
     out = screen(40)
     show._print_next(out, network)

@@ -6,6 +6,7 @@ import pytest
 
 from catalog import load
 from mapping import LocalName, Normaliser, canonical
+from mapping.text import LONGEST, remembered
 
 NORMALISER = Normaliser(load())
 
@@ -55,3 +56,12 @@ def test_stars_brackets_and_letters_of_a_real_name_are_no_mark(name: str, text: 
 
 def test_a_name_that_is_nothing_but_a_mark_is_empty() -> None:
     assert NORMALISER.read(LocalName(name="★【全国HR】")).reason == "empty"
+
+
+@pytest.mark.parametrize(("length", "asked"), [(LONGEST, 1), (LONGEST + 1, 2)])
+def test_only_what_is_no_longer_than_a_name_is_remembered(length: int, asked: int) -> None:
+    read = list[str]()
+    note = remembered(read.append)
+    for _ in range(2):
+        note("x" * length)
+    assert len(read) == asked
