@@ -56,18 +56,21 @@ async def hold(
     held: Sequence[Held],
     pointers: Sequence[Pointer],
     gone: Sequence[tuple[str, str, str]],
-) -> None:
+    afresh: Sequence[tuple[str, str]],
+) -> int:
     """:meth:`adapters.store.Store.hold`."""
     newest = {(one.person, one.node, one.id): held_row(one) for one in held}
     former = [*(names for names in gone if all(map(storable, names))), *newest]
+    if former or afresh:
+        await connection.fetch(_TURN, [person for person, *_ in (*former, *afresh)])
+    erased = sum([await unhold(connection, [person], node, None) for person, node in afresh])
     if former:
-        persons, nodes, ids = map(list, zip(*former, strict=True))
-        await connection.fetch(_TURN, persons)
-        await connection.execute(_DELETE, persons, nodes, ids)
+        await connection.execute(_DELETE, *map(list, zip(*former, strict=True)))
     if newest:
         await connection.execute(_INSERT, *map(list, zip(*newest.values(), strict=True)))
     if merged := [pointer_row(one) for one in widened(pointers)]:
         await connection.execute(_POINT + _WIDEN, *map(list, zip(*merged, strict=True)))
+    return erased
 
 
 async def unhold(connection: Any, persons: Sequence[str], node: str, before: datetime | None) -> int:

@@ -31,8 +31,10 @@ def hold(
     held: Sequence[Held],
     pointers: Sequence[Pointer],
     gone: Iterable[tuple[str, str, str]],
-) -> None:
+    afresh: Iterable[tuple[str, str]],
+) -> int:
     """:meth:`adapters.store.Store.hold`; what stands for the same may have another time."""
+    erased = sum(unhold(connection, [person], node, None) for person, node in afresh)
     former = [*filter(lambda names: all(map(storable, names)), gone)]
     former += [(one.person, one.node, one.id) for one in held]
     connection.executemany("DELETE FROM held WHERE person = ? AND node = ? AND id = ?", former)
@@ -42,6 +44,7 @@ def hold(
         f"INSERT INTO pointer VALUES (?, ?, ?, ?, ?, ?, ?) {_WIDEN}",  # noqa: S608 - a constant
         [pointer_row(one) for one in widened(pointers)],
     )
+    return erased
 
 
 def unhold(connection: sqlite3.Connection, persons: Sequence[str], node: str, before: datetime | None) -> int:

@@ -316,7 +316,8 @@ class PostgresStore:
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
         gone: Sequence[tuple[str, str, str]] = (),
-    ) -> None:
+        afresh: Sequence[tuple[str, str]] = (),
+    ) -> int:
         months = {month_of(one.at) for one in held}
         if new := months - self._months:  # what comes late has its partition too
             with suppress(StoreUnavailable):
@@ -324,7 +325,7 @@ class PostgresStore:
                     await keep_held(connection, datetime.now(UTC), new)
             self._months |= new
         async with self._connections.transaction() as connection:
-            await results.hold(connection, held, pointers, gone)
+            return await results.hold(connection, held, pointers, gone, afresh)
 
     async def held(
         self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000

@@ -136,11 +136,13 @@ class SealedStore:
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
         gone: Sequence[tuple[str, str, str]] = (),
-    ) -> None:
-        await self.inner.hold(
+        afresh: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        return await self.inner.hold(
             [self._holding(one) for one in held],
             [replace(one, person=blind(one.person)) for one in pointers],
             [(blind(person), node, id_) for person, node, id_ in gone],
+            [(blind(person), node) for person, node in afresh],
         )
 
     async def held(

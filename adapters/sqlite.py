@@ -166,10 +166,12 @@ class SqliteStore:
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
         gone: Sequence[tuple[str, str, str]] = (),
-    ) -> None:
-        await self._write(lambda connection: results.hold(connection, held, pointers, gone))
-        if gone:
+        afresh: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        erased = await self._write(lambda connection: results.hold(connection, held, pointers, gone, afresh))
+        if gone or erased:
             await self._truncate()
+        return erased
 
     async def held(
         self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000

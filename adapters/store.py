@@ -234,11 +234,13 @@ class Store(Protocol):
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
         gone: Sequence[tuple[str, str, str]] = (),
-    ) -> None:
+        afresh: Sequence[tuple[str, str]] = (),
+    ) -> int:
         """Delete what is ``gone`` (person, node, id), then keep resources and pointers in place of those that
         stand for the same. A pointer that is there already is widened: the earlier first, the later last, the
-        newer noted, and published once either is. Durable as ``commit``, in one transaction, and harmless to
-        repeat.
+        newer noted, and published once either is. Of a person and node in ``afresh`` everything that stood
+        there goes first; says how many those were. Durable as ``commit``, in one transaction, and harmless
+        to repeat.
         """
         ...
 

@@ -30,7 +30,7 @@ from gateway.access.clients import Client
 from gateway.answers import answer_of
 from gateway.body import holds_number
 from gateway.cases import case_document
-from gateway.errors import BadRequest, NotFound, NotPermitted, RequestIdReused
+from gateway.errors import BadRequest, EvidenceUnavailable, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, digest_of, keep
 from gateway.finding import Found, find
 from gateway.flow import waited_s
@@ -50,6 +50,8 @@ SKEW = timedelta(minutes=5)
 OLDEST = timedelta(days=7)
 RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
+KEEPING_S = 1.0
+"""How much longer than its deadline a check waits for a store that does not answer."""
 
 
 class KeptCheck(Struct, frozen=True):
@@ -125,13 +127,19 @@ class Checks:
         pseudonyms = await self._gateway.pseudonyms(person)
         digests = [_body_digest(request, person, pseudonym) for pseudonym in pseudonyms.all]
         key = f"{client.id}|{request.request_id}"
-        replayed = (kept := await self._kept(key)) is not None
-        if kept is None:
-            if key not in self._running:  # one asking of each request id at a time
-                task = asyncio.create_task(self._ask(request, client, person, pseudonyms, key, digests[0]))
-                task.add_done_callback(lambda _: self._running.pop(key, None))
-                self._running[key] = task
-            kept = await asyncio.shield(self._running[key]) or await self._kept(key)
+        try:
+            async with asyncio.timeout(self._deadline_ms(request) / 1000 + KEEPING_S):
+                replayed = (kept := await self._kept(key)) is not None
+                if kept is None:
+                    if key not in self._running:  # one asking of each request id at a time
+                        asking = self._ask(request, client, person, pseudonyms, key, digests[0])
+                        self._running[key] = asyncio.create_task(asking)
+                        self._running[key].add_done_callback(lambda done: self._ended(key, done))
+                    kept = await asyncio.shield(self._running[key]) or await self._kept(key)
+        except TimeoutError:  # it may be kept yet: the same request id finds it then
+            raise EvidenceUnavailable(
+                "the store does not answer now, so this gateway answers nothing; go on as without it"
+            ) from None
         if kept is None or kept.kept.body_digest not in digests:
             raise RequestIdReused(
                 "this request id was used before with another body; a new question needs a new id",
@@ -139,6 +147,14 @@ class Checks:
             )
         self._observe(kept.answer, client, face, elapsed_ms(started), replayed=replayed)
         return kept
+
+    def _deadline_ms(self, request: CheckRequest) -> int:
+        return request.deadline_ms or self._gateway.settings.deadline_ms
+
+    def _ended(self, key: str, task: asyncio.Task[Answered | None]) -> None:
+        self._running.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # read once, so that a task whose caller has gone does not warn of it
 
     async def answer(self, check_id: str, client: Client) -> CheckAnswer:
         """An answer given before, to the same institution or to an auditor.
@@ -223,7 +239,7 @@ class Checks:
             )
         # 3 to 5
         kinds: tuple[Kind, ...] = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
-        budget = (request.deadline_ms or gateway.settings.deadline_ms) - RESERVE_MS - waited_s() * 1000
+        budget = self._deadline_ms(request) - RESERVE_MS - waited_s() * 1000
         found = Found((), (), True, ())
         if not consent.permitted:
             found = Found((), gateway.broker.skip("not asked: the patient has not consented"), False, ())

@@ -151,10 +151,9 @@ class Publications:
         # under a former pseudonym the resource is the same one, in the state before
         gone = [(former, request.node, name) for former in pseudonyms.former for name in parcel.records]
         gone += [(one, request.node, name) for one in pseudonyms.all for name in request.removed]
-        removed = len(request.removed)
-        if request.afresh:
-            removed += await gateway.store.unhold(persons=pseudonyms.all, node=request.node)
-        await gateway.store.hold(held, pointers, gone)
+        # in one transaction: a check in between must not find the person unknown
+        afresh = [(one, request.node) for one in pseudonyms.all] if request.afresh else []
+        removed = len(request.removed) + await gateway.store.hold(held, pointers, gone, afresh)
         publication = new_id(now)
         sealed = evidence.publication(
             {

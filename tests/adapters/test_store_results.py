@@ -84,6 +84,13 @@ async def test_what_is_gone_is_deleted_and_may_come_again_with_the_same_call(sto
     assert sorted(await ids(store_raw)) == ["b", "c"]
 
 
+async def test_what_comes_afresh_takes_the_place_of_all_that_stood_there(store_raw: Store) -> None:
+    await store_raw.hold([held("a"), held("b", node="sc-his")], [pointer(400)])
+    assert await store_raw.hold([held("c")], [pointer()], afresh=[("p1", "cq-his")]) == 2
+    assert sorted(await ids(store_raw)) == ["b", "c"]
+    assert await store_raw.pointers(["p1"]) == [pointer()]
+
+
 async def test_one_persons_resources_and_pointers_are_deleted(store_raw: Store) -> None:
     await store_raw.hold([held("a"), held("b", person="p2")], [pointer(), pointer(person="p2")])
     assert await store_raw.unhold(persons=["p1", "p9"]) == 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from gateway.checks import KEEPING_S
 from tests.contract.calls import Call
 from tests.gateway.live import Live
 
@@ -38,3 +40,19 @@ def test_a_face_answers_nothing_that_it_cannot_prove(
     assert int(refused.headers["retry-after"]) > 0
     assert gateway.kept()[:2] == before
     assert call.send(gateway, body).status_code == 200
+
+
+def test_a_store_that_hangs_costs_a_check_a_second_beyond_its_deadline(
+    gateway: Live, faces: dict[str, Call]
+) -> None:
+    body = faces["rest"].fresh() | {"deadline_ms": 500}
+    with closing(sqlite3.connect(gateway.store, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # writers wait for it
+        started = time.monotonic()
+        refused = faces["rest"].send(gateway, body)
+        took = time.monotonic() - started
+        connection.execute("ROLLBACK")
+    assert refused.status_code == 503
+    assert "evidence-unavailable" in refused.text
+    assert took < 0.5 + KEEPING_S + 1
+    assert faces["rest"].send(gateway, body).status_code == 200

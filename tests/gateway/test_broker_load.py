@@ -83,6 +83,6 @@ async def test_under_load_every_answer_is_honest_and_in_time_and_nothing_is_left
         states = {state.node: state for state in b.broker.states()}
         assert states["hanging"].in_flight <= 4  # half of its turns, for late answers
         assert [gathered.reports for gathered, _ in told if not honest(gathered)] == []
-        assert max(took for _, took in told) < BUDGET * 2
+        assert max(took for _, took in told) < BUDGET + 1  # the machine's own pauses
         assert all(state.waiting == 0 for state in states.values())
     assert asyncio.all_tasks() == before
