@@ -41,6 +41,7 @@ from gateway.faces import (
 from gateway.faces.access import Access
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
+from gateway.faces.direct import Direct
 from gateway.flow import Flow
 from gateway.log import ABOUT, Log
 from gateway.metrics import Metrics, face_of
@@ -138,7 +139,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Application:
 
     app = describe_app(lifespan)
     flow = Flow(
-        Access(rest.Direct(search.Direct(terminology.Direct(app), app), app), app),
+        Access(Direct(app, app, (*rest.DIRECT, *search.DIRECT, *terminology.DIRECT)), app),
         in_flight=settings.max_in_flight,
         waiting=settings.max_waiting,
         patience={"order": settings.deadline_ms / 1000, "background": settings.search_deadline_ms / 1000},

@@ -50,7 +50,7 @@ SKEW = timedelta(minutes=5)
 OLDEST = timedelta(days=7)
 RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
-KEEPING_S = 1.0
+KEEPING_S = 5.0
 """How much longer than its deadline a check waits for a store that does not answer."""
 
 

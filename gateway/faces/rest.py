@@ -1,7 +1,6 @@
 """The plain JSON face for HIS vendors: ask, read again, say what the doctor did.
 
-A doctor waits while a check is asked, so :class:`Direct` answers it ahead of the router; its registered route
-describes it.
+A doctor waits while a check is asked, so it is answered ahead of the router (:mod:`gateway.faces.direct`).
 """
 
 from __future__ import annotations
@@ -10,20 +9,19 @@ from typing import cast
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from gateway.body import decode
 from gateway.body import receive as take_in
 from gateway.checks import Checks
 from gateway.faces.common import JSON, client_of, let_in, read, reply
 from gateway.faces.describe import CALLER, describe
+from gateway.faces.direct import quick
 from gateway.model import CheckAnswer, CheckRequest, OutcomeIn, OutcomeOut
 from gateway.outcomes import Asked
 
 ASKING = tuple(status for status in CALLER if status != 404)
-CHECKS_PATH = "/api/v1/checks"
 _TYPES = frozenset({JSON})
-_HEADERS = ((b"cache-control", b"no-store"), (b"content-type", JSON.encode()))
 
 router = APIRouter(prefix="/api/v1", tags=["checks"])
 
@@ -39,36 +37,15 @@ async def ask(request: Request) -> Response:
     return Response(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
 
 
-class Direct:
-    """Pure ASGI, ahead of the router of ``app`` and of what else stands before it: answers checks.
-
-    It stands inside of :class:`~gateway.faces.common.Guard`, which gives requests their ids and errors their
-    shape.
-    """
-
-    def __init__(self, inner: ASGIApp, app: FastAPI) -> None:
-        self._inner = inner
-        self._app = app
-        self._route = router.routes[0]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or scope["path"] != CHECKS_PATH or scope["method"] != "POST":
-            await self._inner(scope, receive, send)
-            return
-        scope["route"] = self._route  # by which logs and traces name it
-        body = await _asked(self._app, scope, receive)
-        headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
 async def _asked(app: FastAPI, scope: Scope, receive: Receive) -> bytes:
     """The JSON of the answer to a check."""
     client, checks = let_in(scope), cast("Checks", app.state.checks)
     limit = app.state.gateway.settings.body_limit
     request = decode(await take_in(scope, receive, limit=limit, types=_TYPES), CheckRequest)
     return (await checks.ask(request, client, "rest")).json
+
+
+DIRECT = quick(router, "/api/v1/checks", JSON, _asked)
 
 
 @router.get(

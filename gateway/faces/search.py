@@ -16,8 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from adapters import Report
 from gateway._source_search import PARAMETERS, conditions
@@ -26,6 +25,7 @@ from gateway.errors import BadParameter
 from gateway.faces._parameters import Asked, from_query, lenient
 from gateway.faces.common import FHIR_JSON, let_in
 from gateway.faces.describe import describe
+from gateway.faces.direct import Quick, quick
 from gateway.search import BOUNDS, Found, Searching, Wanted
 from security.errors import IdentityRefused
 from security.identity import SYSTEMS, Identifier, identifier_in
@@ -33,7 +33,6 @@ from security.identity import SYSTEMS, Identifier, identifier_in
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 FORM = "application/x-www-form-urlencoded"
 _TYPES = frozenset({FORM})
-_HEADERS = ((b"cache-control", b"no-store"), (b"content-type", FHIR_JSON.encode()))
 PATIENT = "patient.identifier"
 MOST = 1000
 LONGEST = 60.0
@@ -82,30 +81,6 @@ def _described(type_: str) -> dict[str, Any]:
     return extra | {"requestBody": {"required": True, "content": {FORM: form}}}
 
 
-class Direct:
-    """Pure ASGI, ahead of the router of ``app`` and of what else stands before it: answers searches.
-
-    It stands inside of :class:`~gateway.faces.common.Guard`, which gives requests their ids and errors their
-    shape.
-    """
-
-    def __init__(self, inner: ASGIApp, app: FastAPI) -> None:
-        self._inner = inner
-        self._app = app
-        self._routes = {f"/fhir/{type_}/_search": (type_, route) for type_, route in _ROUTES.items()}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or scope["path"] not in self._routes or scope["method"] != "POST":
-            await self._inner(scope, receive, send)
-            return
-        type_, scope["route"] = self._routes[scope["path"]]  # by which logs and traces name it
-        body = await _searched(self._app, type_, scope, receive)
-        headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
 async def _searched(app: FastAPI, type_: str, scope: Scope, receive: Receive) -> bytes:
     """The searchset of one search."""
     client, settings = let_in(scope), app.state.gateway.settings
@@ -118,9 +93,12 @@ async def _searched(app: FastAPI, type_: str, scope: Scope, receive: Receive) ->
     return await searching.answer(wanted, client, lambda found: written(found, wanted, base))
 
 
-def _route(type_: str) -> BaseRoute:
+def _route(type_: str) -> list[Quick]:
+    async def searched(app: FastAPI, scope: Scope, receive: Receive) -> bytes:
+        return await _searched(app, type_, scope, receive)
+
     async def search(request: Request) -> Response:
-        body = await _searched(request.app, type_, request.scope, request.receive)
+        body = await searched(request.app, request.scope, request.receive)
         return Response(body, media_type=FHIR_JSON, headers={"Cache-Control": "no-store"})
 
     search.__doc__ = f"The person's resources of type {type_} at all own nodes, as the nodes sent them."
@@ -132,10 +110,10 @@ def _route(type_: str) -> BaseRoute:
         openapi_extra=_described(type_),
         summary=f"Search {type_} over all own nodes",
     )
-    return router.routes[-1]
+    return quick(router, f"/fhir/{type_}/_search", FHIR_JSON, searched)
 
 
-_ROUTES = {type_: _route(type_) for type_ in BOUNDS}
+DIRECT = [one for type_ in BOUNDS for one in _route(type_)]
 
 
 def _wanted(type_: str, asked: Asked, seconds: float) -> Wanted:

@@ -1,8 +1,8 @@
 """CodeSystem, ValueSet and ConceptMap of the catalogue: read, search, and the operations on them (FHIR R4).
 
 A parameter that is not offered is refused by name, unless the caller prefers ``handling=lenient``.
-``$translate`` is asked for every name of every list, so :class:`Direct` answers it ahead of the router; its
-registered route describes it.
+``$translate`` is asked for every name of every list, so it is answered ahead of the router
+(:mod:`gateway.faces.direct`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from catalog.fhir import BASE, Resource
 from gateway.errors import BadParameter, NotFound
@@ -20,12 +20,12 @@ from gateway.faces._parameters import Asked, from_query, lenient
 from gateway.faces._terminology import OPERATIONS, TRANSLATE, Operation, Terminologies, terminologies_of
 from gateway.faces.common import FHIR_JSON, client_of, gateway_of, let_in, reply
 from gateway.faces.describe import describe
+from gateway.faces.direct import quick
 
-__all__ = ["TYPES", "Direct", "Terminologies", "capabilities", "router"]
+__all__ = ["DIRECT", "TYPES", "Terminologies", "capabilities", "router"]
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
-TRANSLATE_PATH = "/fhir/ConceptMap/$translate"
 TRANSLATED = 4096
 """How many translations are kept."""
 
@@ -33,46 +33,22 @@ _SUMMARY = ("true", "false", "text", "data", "count")
 _DETAILS = frozenset({"concept", "compose", "group", "copyright"})
 """Of what is served here, no summary element of its type (without Σ in R4)."""
 _MANDATORY = frozenset({"resourceType", "id", "status", "content"})
-_HEADERS = ((b"cache-control", b"no-store"), (b"content-type", FHIR_JSON.encode()))
 _SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
 
 
-class Direct:
-    """Pure ASGI, ahead of the router: answers ``$translate``, takes a slash off the end of FHIR addresses.
-
-    It stands inside of :class:`~gateway.faces.common.Guard`, which gives requests their ids and errors their
-    shape.
-    """
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] == "http" and scope["path"].startswith("/fhir/"):
-            path = scope["path"] = scope["path"].rstrip("/")
-            if path == TRANSLATE_PATH and scope["method"] in ("GET", "POST"):
-                body = await self._translated(scope, receive)
-                headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await send({"type": "http.response.body", "body": body})
-                return
-        await self._app(scope, receive, send)
-
-    async def _translated(self, scope: Scope, receive: Receive) -> bytes:
-        """The answer to a GET that was asked before, else a new one."""
-        state, query = self._app.state, scope["query_string"]
-        terminologies: Terminologies = state.terminologies
-        terminologies.now()
-        if scope["method"] == "GET" and (known := terminologies.translated.get(query)):
-            let_in(scope)
-            return known
-        scope["app"] = self._app
-        translated = terminologies.translated
-        body = await TRANSLATE(Request(scope, receive))
-        if scope["method"] == "GET" and len(translated) < TRANSLATED and not lenient(scope):
-            translated[query] = body
-        return body
+async def _translated(app: FastAPI, scope: Scope, receive: Receive) -> bytes:
+    """The answer to a GET that was asked before, else a new one."""
+    terminologies: Terminologies = app.state.terminologies
+    query, translated = scope["query_string"], terminologies.translated
+    terminologies.now()
+    if scope["method"] == "GET" and (known := translated.get(query)):
+        let_in(scope)
+        return known
+    scope["app"] = app
+    body = await TRANSLATE(Request(scope, receive))
+    if scope["method"] == "GET" and len(translated) < TRANSLATED and not lenient(scope):
+        translated[query] = body
+    return body
 
 
 def capabilities() -> list[Resource]:
@@ -237,3 +213,4 @@ def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
 
 
 _routes()
+DIRECT = quick(router, "/fhir/ConceptMap/$translate", FHIR_JSON, _translated)

@@ -42,9 +42,7 @@ def test_a_face_answers_nothing_that_it_cannot_prove(
     assert call.send(gateway, body).status_code == 200
 
 
-def test_a_store_that_hangs_costs_a_check_a_second_beyond_its_deadline(
-    gateway: Live, faces: dict[str, Call]
-) -> None:
+def test_a_store_that_hangs_costs_a_check_seconds_and_not_more(gateway: Live, faces: dict[str, Call]) -> None:
     body = faces["rest"].fresh() | {"deadline_ms": 500}
     with closing(sqlite3.connect(gateway.store, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")  # writers wait for it
@@ -54,5 +52,5 @@ def test_a_store_that_hangs_costs_a_check_a_second_beyond_its_deadline(
         connection.execute("ROLLBACK")
     assert refused.status_code == 503
     assert "evidence-unavailable" in refused.text
-    assert took < 0.5 + KEEPING_S + 1
+    assert KEEPING_S < took < 0.5 + KEEPING_S + 2
     assert faces["rest"].send(gateway, body).status_code == 200

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
 from typing import cast
 
 import httpx
 import msgspec
 import pytest
 
+from adapters._patients import SECONDS as REMEMBERED
 from gateway.demo.network import Network
 from gateway.demo.peers import lianren
 from gateway.demo.people import BY_KEY
@@ -66,21 +67,29 @@ def ask_again(network: Network, person: str, planned: dict[str, str]) -> CheckAn
     return msgspec.json.decode(response.content, type=CheckAnswer)
 
 
-@pytest.fixture
-def without_cq_his(network: Network) -> Iterator[Network]:
-    """The network while the system of 重庆示例第一医院 is gone; it is back afterwards, with its records."""
+@pytest.fixture(scope="module")
+def without_cq_his(network: Network) -> tuple[CheckAnswer, CheckAnswer]:
+    """What is said of an albumin and of a chest CT while the system of 重庆示例第一医院 is gone; it is back
+    afterwards, with its records."""
     gone = network.nodes["cq-his"]
     words = [str(word) for word in cast("list[str]", gone.process.args)]
     gone.stop()
-    yield network
+    time.sleep(REMEMBERED)  # what it said before is told for two seconds, and its patients are known for ten
+    answers = (
+        ask_again(network, "ding", {"name": "白蛋白", "kind": "lab"}),
+        ask_again(network, "jia", {"name": "胸部CT平扫", "kind": "imaging"}),
+    )
     words = words[words.index("gateway.cli") + 1 :]
     network.nodes["cq-his"] = lianren(
         gone.log.parent, words, gone.url, f"{gone.url}/metadata", name=gone.name
     )
+    return answers
 
 
-def test_a_node_that_is_killed_is_named_and_the_others_still_answer(without_cq_his: Network) -> None:
-    answer = ask_again(without_cq_his, "ding", {"name": "白蛋白", "kind": "lab"})
+def test_a_node_that_is_killed_is_named_and_the_others_still_answer(
+    without_cq_his: tuple[CheckAnswer, CheckAnswer],
+) -> None:
+    answer = without_cq_his[0]
     states = {node.node: node for node in answer.nodes}
     assert states["cq-his"].state in ("unreachable", "late")
     assert states["cq-his"].fault == "node"
@@ -89,10 +98,12 @@ def test_a_node_that_is_killed_is_named_and_the_others_still_answer(without_cq_h
     assert not answer.complete
 
 
-def test_an_archive_whose_patients_nobody_knows_any_more_says_so(without_cq_his: Network) -> None:
-    image = ask_again(without_cq_his, "mao", {"name": "胸部CT平扫", "kind": "imaging"})
+def test_an_archive_whose_patients_nobody_knows_any_more_says_so(
+    without_cq_his: tuple[CheckAnswer, CheckAnswer],
+) -> None:
+    image = without_cq_his[1]
     archive = next(node for node in image.nodes if node.node == "cq-pacs")
-    assert archive.state not in ("answered", "empty")  # nobody told it this person's number there lately
+    assert archive.state not in ("answered", "empty")  # it is found by the numbers that cq-his knows
     assert archive.detail
     assert not image.complete
 
