@@ -50,6 +50,8 @@ from tests.gateway.live import (
 )
 from tests.serving import http_answer, misbehave, serve
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 POLL_S = 0.1
 WITHIN_S = 5.0

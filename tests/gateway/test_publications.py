@@ -40,6 +40,8 @@ from tests.gateway.live import (
 )
 from tests.gateway.parcels import NODE, collection, publication, records_of
 
+pytestmark = pytest.mark.slow
+
 PERSON, IMAGED = "ding", "jia"
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

@@ -15,7 +15,7 @@ from gateway.demo.peers import cluster_url, redis, redis_cluster
 from gateway.errors import TooManyRequests
 from tests.peers import needed, started
 
-pytestmark = pytest.mark.xdist_group("allowance")  # one worker starts its servers
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("allowance")]  # one worker starts its servers
 
 
 @pytest.fixture(scope="module", params=["redis", "cluster"])
