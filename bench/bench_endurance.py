@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from bench.machine import heading
-from gateway.demo.peers import MissingPeer
+from gateway.demo.processes import MissingPeer
 from tests.e2e.enduring import NODES, Endured, endure, gateway
 
 SECONDS, BASE_SECONDS = 60.0, 10.0

@@ -34,7 +34,8 @@ from adapters.sequencer import Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
 from bench.machine import cpu_us, heading
-from gateway.demo.peers import MissingPeer, postgres
+from gateway.demo.peers import postgres
+from gateway.demo.processes import MissingPeer
 from security.digests import HashName
 from security.envelope import Envelope
 from security.export import Writer

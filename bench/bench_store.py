@@ -27,7 +27,8 @@ from adapters.schema import held_row
 from adapters.sqlite import SqliteStore
 from adapters.store import Held, Pointer, Store
 from bench.machine import heading
-from gateway.demo.peers import MissingPeer, postgres
+from gateway.demo.peers import postgres
+from gateway.demo.processes import MissingPeer
 
 COUNT, REPORTS, DAYS = 1_000_000, 5, 365
 NODES = [f"node-{number}" for number in range(10)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.demo.peers import MissingPeer, Peer
+from gateway.demo.processes import MissingPeer, Peer
 
 
 @contextmanager

@@ -25,8 +25,8 @@ import httpx
 import msgspec
 
 from catalog import BUNDLED, Qualification
-from gateway.demo import peers
-from gateway.demo.peers import LOOPBACK, Peer, PeerError
+from gateway.demo import peers, processes
+from gateway.demo.processes import LOOPBACK, Peer, PeerError
 from gateway.demo.records import ARCHIVES, NODES, Records, everything
 from gateway.demo.studies import store as store_study
 from gateway.keeper import roots_of
@@ -85,7 +85,7 @@ def running(folder: Path, port: int | None, say: Say) -> Iterator[Network]:
     folder = folder.resolve()
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
-        ports = [peers.checked_port(port + n if port else None) for n in range(3)]
+        ports = [processes.checked_port(port + n if port else None) for n in range(3)]
         work = _fresh(folder, say)
         network = Network(datetime.now(UTC), Records({}, {}, ()))
         stack.callback(_stop, network, say)
@@ -149,7 +149,7 @@ def _fhir_node(network: Network, folder: Path, work: Path, institution: str) -> 
             network.notes.append(f"{name} is a node of our own instead of a foreign FHIR server: {missing}")
         else:
             return
-    port = peers.free_port()
+    port = processes.free_port()
     url = f"http://{LOOPBACK}:{port}"
     words = [
         "source",

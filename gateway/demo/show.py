@@ -19,8 +19,8 @@ from adapters import Report
 from gateway.asking import Refused
 from gateway.demo import network as networks
 from gateway.demo.network import Network
-from gateway.demo.peers import PeerError
 from gateway.demo.people import BY_KEY, INSTITUTIONS
+from gateway.demo.processes import PeerError
 from gateway.demo.questions import Asked, ask_all
 from gateway.demo.records import NODES
 from gateway.model import CheckAnswer, VerdictOut

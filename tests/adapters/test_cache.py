@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from adapters.cache import ITEM_BYTES, Cache, LocalCache
 from adapters.errors import StoreError
 from adapters.redis_cache import RedisCache
-from gateway.demo.peers import free_port
+from gateway.demo.processes import free_port
 
 pytestmark = pytest.mark.anyio
 

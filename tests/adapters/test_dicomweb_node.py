@@ -12,8 +12,9 @@ from dicomweb_client.api import DICOMwebClient
 
 from adapters import Answer, DicomwebNode, Question
 from adapters.errors import NodeLate
-from gateway.demo.peers import Peer, orthanc, tiny_pacs
+from gateway.demo.peers import orthanc, tiny_pacs
 from gateway.demo.people import BY_KEY
+from gateway.demo.processes import Peer
 from gateway.demo.studies import SHANGHAI, store, study, uid_for
 from recognition import Images, Result
 from security.identity import Identifier

@@ -30,7 +30,8 @@ from adapters.postgres import PostgresStore
 from adapters.sequencer import Receipt, Sequencer
 from adapters.sqlite import SqliteStore
 from adapters.store import Store
-from gateway.demo.peers import Peer, postgres
+from gateway.demo.peers import postgres
+from gateway.demo.processes import Peer
 from security.errors import SignatureRefused
 from security.keys import KeyPair
 from security.ledger import Sealed, read_entry, seal

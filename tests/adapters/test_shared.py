@@ -19,7 +19,8 @@ from cryptography.x509.oid import NameOID
 from adapters.errors import StoreError
 from adapters.redis_cache import RedisCache, cluster_of
 from adapters.shared import LocalShared, Shared
-from gateway.demo.peers import Peer, cluster_url, free_port, redis, redis_cluster, redis_says
+from gateway.demo.peers import cluster_url, redis, redis_cluster, redis_says
+from gateway.demo.processes import Peer, free_port
 from tests.peers import needed, started
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("shared")]

@@ -18,7 +18,8 @@ import pytest
 from adapters.errors import KeyTaken, StoreError, StoreUnavailable
 from adapters.postgres import PostgresStore
 from adapters.store import Held
-from gateway.demo.peers import Peer, free_port, postgres
+from gateway.demo.peers import postgres
+from gateway.demo.processes import Peer, free_port
 from security.ledger import Sealed
 from tests.peers import started
 

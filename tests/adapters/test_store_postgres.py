@@ -11,7 +11,7 @@ import pytest
 
 from adapters.errors import StoreError, StoreUnavailable
 from adapters.postgres import PostgresStore
-from gateway.demo.peers import free_port
+from gateway.demo.processes import free_port
 from security.ledger import Sealed
 
 pytestmark = pytest.mark.anyio

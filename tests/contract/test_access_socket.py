@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.demo.peers import wait_until
+from gateway.demo.processes import wait_until
 from gateway.keyring import make_keys
 from gateway.settings import load_settings
 from tests.gateway.live import OWN, body

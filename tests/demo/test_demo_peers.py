@@ -14,9 +14,9 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.demo import peers
-from gateway.demo.peers import MissingPeer, Peer, PeerError, PeerFailed
+from gateway.demo import peers, processes
 from gateway.demo.people import BY_KEY
+from gateway.demo.processes import MissingPeer, Peer, PeerError, PeerFailed
 from gateway.demo.records import Records
 from tests.peers import started
 
@@ -79,7 +79,7 @@ def test_a_peer_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
-    peers.wait_until(lambda: ended(int(done.stdout)), 5)
+    processes.wait_until(lambda: ended(int(done.stdout)), 5)
 
 
 def test_a_failing_start_says_where_the_log_is(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 def test_waiting_for_what_never_answers_ends_in_time() -> None:
     with pytest.raises(TimeoutError):
-        peers.wait_until(f"http://127.0.0.1:{peers.free_port()}/", 0.2)
+        processes.wait_until(f"http://127.0.0.1:{processes.free_port()}/", 0.2)
 
 
 def test_a_missing_peer_says_in_one_line_how_to_get_it() -> None:

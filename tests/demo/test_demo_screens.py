@@ -18,8 +18,8 @@ from rich.console import Console
 from adapters import Report
 from gateway.demo import show
 from gateway.demo.network import DemoGateway, Network, _fresh
-from gateway.demo.peers import Peer
 from gateway.demo.people import BY_KEY
+from gateway.demo.processes import Peer
 from gateway.demo.questions import Asked
 from gateway.demo.records import Records
 from gateway.demo.show import print_answer, unheard

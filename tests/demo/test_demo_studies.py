@@ -10,8 +10,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway.demo.peers import Peer, orthanc, tiny_pacs
+from gateway.demo.peers import orthanc, tiny_pacs
 from gateway.demo.people import BY_KEY
+from gateway.demo.processes import Peer
 from gateway.demo.studies import Charset, StoreRefused, store, study, uid_for
 from tests.peers import needed
 

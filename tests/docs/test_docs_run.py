@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from gateway.demo.network import Network
-from gateway.demo.peers import MissingPeer
+from gateway.demo.processes import MissingPeer
 from gateway.demo.questions import ask_trap
 from gateway.demo.show import print_answer
 from gateway.demo.traps import TRAPS

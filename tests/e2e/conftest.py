@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.demo.peers import MissingPeer
+from gateway.demo.processes import MissingPeer
 from gateway.settings import load_settings
 from tests.gateway.live import assert_decisions_replay
 from tests.network import network

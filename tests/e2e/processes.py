@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from gateway.demo.peers import Peer, free_port, lianren, wait_until
+from gateway.demo.peers import lianren
+from gateway.demo.processes import Peer, free_port, wait_until
 from gateway.keyring import make_keys
 from gateway.model import CheckAnswer
 from gateway.settings import Settings

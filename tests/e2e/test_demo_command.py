@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.peers import free_port
+from gateway.demo.processes import free_port
 from gateway.demo.traps import TRAPS
 from tests.e2e.conftest import CHECKOUT, LIANREN, Run, children_of, lianren
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.demo.peers import free_port, wait_until
+from gateway.demo.processes import free_port, wait_until
 from gateway.keyring import make_keys
 from gateway.settings import Settings
 from security.export import CHECKPOINT, read_bundles

@@ -19,8 +19,9 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo.peers import Peer, postgres, redis, wait_until
+from gateway.demo.peers import postgres, redis
 from gateway.demo.people import check_digit
+from gateway.demo.processes import Peer, wait_until
 from gateway.source import create_source
 from tests.e2e.processes import Fleet, asking, assert_kept, client_of, fleet, ward_client
 from tests.gateway.live import NODE, OWN, Counted, Live, ask, body, gateway_with, source_of, started

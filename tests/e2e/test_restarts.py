@@ -14,17 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.demo.peers import (
-    MissingPeer,
-    Peer,
-    cluster_url,
-    free_port,
-    lianren,
-    postgres,
-    redis,
-    redis_cluster,
-    wait_until,
-)
+from gateway.demo.peers import cluster_url, lianren, postgres, redis, redis_cluster
+from gateway.demo.processes import MissingPeer, Peer, free_port, wait_until
 from gateway.model import CheckAnswer
 from tests.e2e.processes import Fleet, asking, assert_kept, client_of, fleet
 from tests.gateway.live import NODE, OWN, ask, body, source_of

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.demo.peers import free_port, wait_until
+from gateway.demo.processes import free_port, wait_until
 from tests.e2e.conftest import CHECKOUT, LIANREN, lianren
 from tests.gateway.publishing import edition, soon
 

@@ -32,11 +32,6 @@ from tests.node_cases import NOW
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def never(question: Question) -> Answer:
     await asyncio.sleep(60)
     raise AssertionError

@@ -16,7 +16,7 @@ import pytest
 
 from adapters import Report
 from gateway.app import create_app
-from gateway.demo.peers import free_port
+from gateway.demo.processes import free_port
 from gateway.keeper import roots_of
 from gateway.keyring import make_keys, open_keys
 from gateway.log import Log

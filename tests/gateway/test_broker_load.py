@@ -27,11 +27,6 @@ SAID = {
 """What may honestly be said of each node."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def behaving(name: str, chance: random.Random) -> Say:
     """How the node of this name answers."""
 

@@ -39,11 +39,6 @@ from tests.serving import http_answer, misbehave
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Clock:
     """A wall clock that can be set."""
 

@@ -14,7 +14,8 @@ import pytest
 
 from adapters import Answer, Question
 from adapters.redis_cache import RedisCache
-from gateway.demo.peers import Peer, free_port, redis, redis_says
+from gateway.demo.peers import redis, redis_says
+from gateway.demo.processes import Peer, free_port
 from tests.gateway.brokers import (
     Brokered,
     Fake,
@@ -31,11 +32,6 @@ from tests.gateway.brokers import (
 from tests.peers import started
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

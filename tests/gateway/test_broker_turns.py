@@ -14,11 +14,6 @@ from gateway.broker.turns import NoTurn, Turns
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def waiting(turns: Turns, *, background: bool = False) -> asyncio.Task[None]:
     """A question that waits for its turn."""
     task = asyncio.create_task(turns.take(background=background))

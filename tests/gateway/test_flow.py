@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.demo.peers import free_port, wait_until
+from gateway.demo.processes import free_port, wait_until
 from gateway.faces.common import Guard
 from gateway.flow import Flow, Urgency, urgency_of, waited_s
 from gateway.log import Log
@@ -33,11 +33,6 @@ pytestmark = pytest.mark.anyio
 
 CHECK, SEARCH = "/api/v1/checks", "/api/v1/statistics"
 LONG = 30.0
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class Desk:

@@ -30,11 +30,6 @@ NOW = datetime.now(UTC)
 ORIGIN = "cq.lianren.example/exchange"
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def free_mb(folder: Path) -> int:
     return shutil.disk_usage(folder).free >> 20
 

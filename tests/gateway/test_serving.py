@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo.peers import free_port, wait_until
+from gateway.demo.processes import free_port, wait_until
 from gateway.serving import HEAD_BYTES, Bounded, config_of
 
 

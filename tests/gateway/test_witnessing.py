@@ -41,11 +41,6 @@ ORIGIN = log_name("cq")
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def host() -> AsyncIterator[Host]:
     async with serving() as found:
         yield found

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.demo.peers import MissingPeer, free_port, wait_until
+from gateway.demo.processes import MissingPeer, free_port, wait_until
 from gateway.keyring import make_keys
 from security.keys import to_base64url
 from tests.adapters.transport_servers import Authority
