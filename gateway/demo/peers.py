@@ -8,8 +8,6 @@ the path of its log.
 
 from __future__ import annotations
 
-import fcntl
-import filecmp
 import importlib.util
 import json
 import os
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.demo import environments
 from gateway.demo.processes import (
     LOOPBACK,
     MissingPeer,
@@ -130,7 +129,8 @@ def medplum(folder: Path, port: int | None = None, *, name: str = "medplum") -> 
     node = shutil.which("node")
     if not node:
         raise MissingPeer("node", "apt-get install nodejs npm (node 20 or later)")
-    _install_packages(folder)
+    environments.packages(HERE / "medplum", folder, "Medplum's FHIR router")
+    shutil.copy(HERE / "medplum/server.mjs", folder)
     port = checked_port(port)
     url = f"http://{LOOPBACK}:{port}/fhir"
     command = [node, str(folder / "server.mjs"), str(port)]
@@ -145,7 +145,7 @@ def fhirsnake(
     It takes no POST searches, and needs an older FastAPI than this environment has: ``folder`` keeps an
     environment of its own.
     """
-    python = _install_fhirsnake(folder)
+    python = environments.python(HERE / "fhirsnake/requirements.lock", folder, "fhirsnake")
     home, port = home_of(folder, name), checked_port(port)
     for resource in resources:
         place = home / "resources" / resource["resourceType"]
@@ -315,50 +315,3 @@ def _unprivileged() -> pwd.struct_passwd:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     raise MissingPeer("a user for PostgreSQL, which refuses root,", "adduser --system postgres")
-
-
-def _install_fhirsnake(folder: Path) -> Path:
-    """The Python of fhirsnake's environment in the folder, made once for one requirements.lock; other
-    processes wait for the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    home = folder.resolve() / "environment"
-    lock, installed = HERE / "fhirsnake/requirements.lock", home / "installed.lock"
-    python = home / "bin/python"
-    with (folder / "environment.log").open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        if installed.exists() and filecmp.cmp(lock, installed, shallow=False):
-            return python
-        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        for command in (
-            [sys.executable, "-m", "venv", "--clear", str(home)],
-            [*install, "--require-hashes", "-r", str(lock)],
-        ):
-            if run(command, log, folder, None, 180) != 0:
-                raise MissingPeer(
-                    "fhirsnake", f"pip could not install it (is the index reachable?), see {log.name}"
-                )
-        shutil.copy(lock, installed)
-    return python
-
-
-def _install_packages(folder: Path) -> None:
-    """``npm ci`` into the folder, once for one package-lock.json; other processes wait for the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "npm.log").open("ab") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        shutil.copy(HERE / "medplum/server.mjs", folder)
-        lock, installed = HERE / "medplum/package-lock.json", folder / "node_modules/installed-lock.json"
-        if installed.exists() and filecmp.cmp(lock, installed, shallow=False):
-            return
-        if not (npm := shutil.which("npm")):
-            raise MissingPeer("npm", "apt-get install npm")
-        for file in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / "medplum" / file, folder)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-        code = run(command, log, folder, None, 180)
-        if code != 0:
-            raise MissingPeer(
-                "Medplum's FHIR router",
-                f"npm could not install it (is the registry reachable?), see {log.name}",
-            )
-        shutil.copy(lock, installed)

@@ -18,8 +18,12 @@ STORED = (
     "Specimen",
     "Organization",
     "Practitioner",
+    "Location",
+    "Encounter",
+    "Task",
 )
-"""The types that can be created and updated."""
+"""The types that can be created and updated: results, whom and what they are about, and the orders and visits
+that hospital systems send along in one transaction."""
 SEARCHED = ("Patient", "DiagnosticReport", "Observation", "ImagingStudy", "ServiceRequest", "Specimen")
 """The types that nodes are searched by for a person."""
 MEDIA = "application/fhir+json"
@@ -83,7 +87,7 @@ class Shelf(Protocol):
 
     async def listed(self, type_: str, tokens: Sequence[str], limit: int) -> Sequence[Kept]:
         """The newest ``limit`` resources of a type that are not deleted, the newest saved first; with
-        ``tokens`` (``identifier|<system>|<value>``, ``identifier||<value>``) those that have one of them."""
+        ``tokens`` (:mod:`gateway.resources.tokens`) those that have one of them."""
         ...
 
     async def put(self, changes: Sequence[Change]) -> Sequence[Kept]:
