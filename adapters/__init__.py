@@ -13,12 +13,13 @@ from adapters.errors import (
     NodeUnreachable,
     StoreError,
     StoreUnavailable,
+    VersionTaken,
 )
 from adapters.fhir import FhirNode
 from adapters.fhir_search import Dialect
 from adapters.http import PASSED_ON, Line
 from adapters.join import join_images
-from adapters.node import Answer, Fault, Match, Node, Question, Report, State
+from adapters.node import Answer, Copy, Fault, Match, Node, Question, Report, State
 from adapters.peer import PeerAnswer, PeerGateway, PeerKeys, PeerPerson, PeerQuestion, commitment
 from adapters.sequencer import Receipt, Sequencer
 from adapters.shared import LocalShared, Shared
@@ -32,6 +33,7 @@ __all__ = [
     "Answer",
     "Cache",
     "Committed",
+    "Copy",
     "Dialect",
     "DicomwebNode",
     "Document",
@@ -71,6 +73,7 @@ __all__ = [
     "StoreUnavailable",
     "Timeouts",
     "Tls",
+    "VersionTaken",
     "commitment",
     "elapsed_ms",
     "in_reach",

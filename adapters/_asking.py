@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from msgspec import Struct
 
 from adapters.errors import NodeError, NodeLate
-from adapters.node import Answer, Fault, Match, Node, Question, Report, State
+from adapters.node import Answer, Copy, Fault, Match, Node, Question, Report, State
 from recognition import Result
 from security.http_signature import SignedAnswer
 
@@ -26,6 +26,7 @@ class Heard(Struct, frozen=True, kw_only=True):
 
     results: tuple[Result, ...] = ()
     matches: tuple[Match, ...] = ()
+    copy: Copy | None = None
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     fault: Fault = ""
@@ -47,13 +48,13 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
             raise NodeLate("did not answer in time") from None
     except NodeError as error:
         return Answer(report=failed(node, started, error))
-    found = bool(said.results or said.matches or said.detail)
+    found = bool(said.results or said.matches or said.copy or said.detail)
     report = Report(
         node=node.id,
         kind=node.kind,
         state="answered" if found else "empty",
         took_ms=elapsed_ms(started),
-        results=len(said.results) + len(said.matches),
+        results=len(said.results) + len(said.matches) + (said.copy is not None),
         fault=said.fault,
         detail=said.detail,
     )
@@ -61,6 +62,7 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
         report=report,
         results=said.results,
         matches=said.matches,
+        copy=said.copy,
         behind=said.behind,
         digest=said.digest,
         modalities=said.modalities,

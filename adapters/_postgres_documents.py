@@ -16,6 +16,10 @@ WHERE EXISTS (SELECT 1 FROM document AS old WHERE old.kind = new.kind AND old.id
 OR EXISTS (SELECT 1 FROM document_key AS old WHERE old.kind = new.kind AND old.key = new.key) LIMIT 1
 """
 """The place of the first of these kinds, ids and keys that is taken."""
+KEYED = """
+SELECT document.* FROM document_key AS known JOIN document USING (kind, id)
+WHERE known.kind = $1 AND known.key >= $2 AND known.key > $3 AND known.key < $4 ORDER BY known.key LIMIT $5
+"""
 _INSERT = "INSERT INTO document (kind, id, key, body, at, person) VALUES ($1, $2, $3, $4, $5, $6)"
 _INSERT_KEY = "INSERT INTO document_key (kind, key, id) VALUES ($1, $2, $3)"
 _DELETE = """

@@ -74,10 +74,11 @@ def _id_of(month: int) -> str:
 
 
 HELD = Series("held", "at", lambda n: micros(_first_of(n)), _written_month, _read_month)
+TOKENS = Series("token", "at", HELD.begin, _written_month, _read_month)
 CASES = Series("document_case", "id", _id_of, _written_month, _read_month)
 RECORDS = Series("document_record", "id", _id_of, _written_month, _read_month)
 SECRETS = Series("secret", "idx", lambda n: n * ENTRIES, "{:06}".format, int)
-_MONTHLY = (HELD, CASES, RECORDS)
+_MONTHLY = (HELD, TOKENS, CASES, RECORDS)
 
 
 async def keep(connection: Any, now: datetime, size: int) -> None:
@@ -90,10 +91,13 @@ async def keep(connection: Any, now: datetime, size: int) -> None:
 
 
 async def keep_held(connection: Any, now: datetime, months: Iterable[int]) -> None:
-    """Make the partitions of held results that are missing of these months, unless they lie far away."""
+    """Make the partitions of held results, and of what they are found by, that are missing of these months,
+    unless they lie far away."""
     month = month_of(now)
     near = range(month - FORMER, month + AHEAD + 1)
-    await _make(connection, HELD, {number for number in months if number in near})
+    wanted = {number for number in months if number in near}
+    for series in (HELD, TOKENS):
+        await _make(connection, series, wanted)
 
 
 async def made_until(connection: Any) -> datetime:

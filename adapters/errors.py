@@ -4,11 +4,13 @@ AdapterError
 ├── NodeError               a node did not give a usable answer; its class is the node state
 │   ├── NodeUnreachable     no connection
 │   ├── NodeLate            connected, but not answered in time
-│   ├── NodeRefused         the node said no (4xx)
+│   ├── NodeRefused         the node said no (4xx, 501)
+│   │   └── NodeMissing     there is nothing at this address (404, 410)
 │   └── NodeFaulty          the node answered, and the answer cannot be used
 └── StoreError              the store of this gateway
     ├── StoreUnavailable    nothing could be written or read: evidence cannot be kept
-    └── KeyTaken            a document with this key exists already
+    ├── KeyTaken            a document with this key exists already
+    └── VersionTaken        another version of a held resource stands there than was expected
 """
 
 from __future__ import annotations
@@ -46,6 +48,10 @@ class NodeRefused(NodeError):
     state = "refused"
 
 
+class NodeMissing(NodeRefused):
+    """The node has nothing at the address that it was asked for, or no longer."""
+
+
 class NodeFaulty(NodeError):
     """The node's answer cannot be used: an error page, another person's data, a broken body."""
 
@@ -67,3 +73,12 @@ class KeyTaken(StoreError):
         super().__init__(f"a {kind} with this key exists already")
         self.kind = kind
         self.key = key
+
+
+class VersionTaken(StoreError):
+    """Another version stands at a place of a node than was expected; nothing of the write was kept."""
+
+    def __init__(self, node: str, id: str) -> None:  # noqa: A002 - the field's own name
+        super().__init__(f"another version of {id} stands at {node} than was expected")
+        self.node = node
+        self.id = id

@@ -19,15 +19,17 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import Raw
 
 from adapters._asking import Heard, all_of, answer_of, bearer, heard, in_reach, ping_of
 from adapters._patients import Known, Patients
 from adapters.errors import NodeError, NodeFaulty, NodeRefused
+from adapters.fhir_copies import Copies
 from adapters.fhir_matching import Matching
 from adapters.fhir_read import FHIR_ID, Patient, Unreadable, read, type_of
 from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
-from adapters.fhir_search import MEDIA, Dialect, Found, Searcher, check_types
+from adapters.fhir_search import BOUNDED, MEDIA, Dialect, Found, Searcher, check_types
 from adapters.http import Line
 from adapters.node import Answer, Question, Report
 from adapters.transport import Timeouts
@@ -74,6 +76,7 @@ class FhirNode:
             url, timeout=Timeouts.within(timeout), headers=bearer(token), charset=charset
         )
         self._searcher = Searcher(self._line, dialect)
+        self._reading = Copies(self._line)
         self._patients = Patients(self._look_up)
 
     async def prior(self, question: Question) -> Answer:
@@ -82,16 +85,27 @@ class FhirNode:
             self, question, self._timeout, self._known(question, lambda k: self._results(question, k))
         )
 
-    async def search(self, question: Question, type_: str, bound: str, *, keyed: bool = True) -> Answer:
+    async def search(self, question: Question, type_: str, bound: str) -> Answer:
         """The person's resources of a type as ``matches``: those since ``question.since``, by the parameter
-        ``bound`` (``date``, ``issued`` or ``started``), ``keyed`` if their further key fields are wanted. As
+        ``bound`` (:meth:`adapters.fhir_read.Head.time` lists them; empty for a type without a time). As
         :meth:`prior` it never raises for the server's failures.
         """
         return await answer_of(
             self,
             question,
             self._timeout,
-            self._known(question, lambda k: self._matches(question, k, type_, bound, keyed)),
+            self._known(question, lambda k: self._matches(question, k, type_, bound)),
+        )
+
+    async def read(
+        self, question: Question, type_: str, id_: str, version: str = "", *, whose: bool = True
+    ) -> Answer:
+        """One resource as ``copy``, in that version or as it is now; ``empty`` where there is none. With
+        ``whose``, the Patient it is about is read, too, and says whose it is. It never raises for the
+        server's failures.
+        """
+        return await answer_of(
+            self, question, self._timeout, self._reading.heard(type_, id_, version, whose=whose)
         )
 
     async def patient_numbers(self, question: Question, system: str) -> tuple[str, ...]:
@@ -156,12 +170,17 @@ class FhirNode:
             past=records.past if self._dialect.since else (),
         )
 
-    async def _matches(self, question: Question, known: Known, type_: str, bound: str, keyed: bool) -> Heard:
-        founds = await all_of(self._find(question, patient, type_, bound) for patient in known.patients)
-        matching = Matching(question, type_, bound, self._line.base_url, keyed=keyed)
-        for patient, found in zip(known.patients, founds, strict=True):
+    async def _matches(self, question: Question, known: Known, type_: str, bound: str) -> Heard:
+        matching = Matching(question, type_, bound, self._line.base_url)
+        if type_ == "Patient":  # as they are now: what is remembered of them is without their bytes
+            founds = await all_of(self._reading.raw("Patient", patient.id) for patient in known.patients)
+            for patient, raw in zip(known.patients, founds, strict=True):
+                matching.take(patient, [Raw(raw)] if raw else [])
+            return matching.heard(bounded=False)
+        pages = await all_of(self._find(question, patient, type_, bound) for patient in known.patients)
+        for patient, found in zip(known.patients, pages, strict=True):
             matching.take(patient, found.resources)
-        return matching.heard(bounded=self._dialect.since)
+        return matching.heard(bounded=self._dialect.since and type_ in BOUNDED)
 
     async def _find(self, question: Question, patient: Patient, type_: str, bound: str) -> Found:
         form = self._searcher.form(type_, patient, bound, question.since)

@@ -21,10 +21,11 @@ INSTITUTION = "urn:lianren:institution"
 REPORT = "urn:lianren:report:"
 PRINTED_MARK = "https://lianren.example/fhir/StructureDefinition/printed-mark"
 
-FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_ID = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-.]{1,64}"  # but no step of a path
+FHIR_ID = re.compile(_ID)
 
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-_LOCAL = re.compile(r"([A-Za-z]+/[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+_LOCAL = re.compile(rf"([A-Za-z]+/{_ID})(?:/_history/{_ID})?")
 
 T = TypeVar("T")
 
@@ -141,11 +142,26 @@ class _Typed(Struct, frozen=True, rename="camel"):
     resource_type: str
 
 
+class Collection(Struct, frozen=True, rename="camel", gc=False):
+    """FHIR Specimen.collection."""
+
+    collected_date_time: str = ""
+    collected_period: Period = Period()
+
+
+class Meta(Struct, frozen=True, rename="camel", gc=False):
+    """FHIR Meta: which version a resource is."""
+
+    version_id: str = ""
+    last_updated: str = ""
+
+
 class Head(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """What a resource is, about whom, and of when."""
+    """What a resource is, what it is known by, about whom, and of when."""
 
     resource_type: str
     id: str = ""
+    identifier: tuple[Identifier, ...] = ()
     subject: Reference = Reference()
     category: tuple[Concept, ...] = ()
     effective_date_time: str = ""
@@ -153,12 +169,24 @@ class Head(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     effective_period: Period = Period()
     issued: str = ""
     started: str = ""
+    authored_on: str = ""
+    collection: Collection = Collection()
 
     def time(self, parameter: str) -> str:
-        """What a search by ``date``, ``issued`` or ``started`` looks at, as written: the end of a period."""
-        if parameter == "date":
-            return self.effective_date_time or self.effective_instant or self.effective_period.end
-        return self.issued if parameter == "issued" else self.started
+        """What a search by ``date``, ``issued``, ``started``, ``authored`` or ``collected`` looks at, as
+        written: the end of a period. Nothing for any other."""
+        match parameter:
+            case "date":
+                return self.effective_date_time or self.effective_instant or self.effective_period.end
+            case "collected":
+                return self.collection.collected_date_time or self.collection.collected_period.end
+            case "issued":
+                return self.issued
+            case "started":
+                return self.started
+            case "authored":
+                return self.authored_on
+        return ""
 
 
 class Key(Head, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -166,7 +194,6 @@ class Key(Head, frozen=True, kw_only=True, rename="camel", gc=False):
 
     status: str = ""
     gender: str = ""
-    identifier: tuple[Identifier, ...] = ()
     code: Concept = Concept()
 
 

@@ -24,6 +24,8 @@ from adapters.transport import refuse_deep
 from recognition import SHANGHAI
 
 MEDIA = "application/fhir+json"
+BOUNDED = ("DiagnosticReport", "Observation", "ImagingStudy")
+"""The types that a server is told a time for. Others often have none, and would not be found by it."""
 MAX_PAGES = 50
 MAX_BYTES = 32 * 1024 * 1024
 """Of all pages of one search."""
@@ -83,12 +85,14 @@ class Searcher:
         self._dialect = dialect
 
     def form(self, type_: str, patient: Patient, bound: str, since: datetime) -> str:
-        """The encoded parameters for a patient's records of a type from a moment on; of Observations those of
-        the laboratory. The patient's id is a FHIR id, in which nothing is to be encoded."""
+        """The encoded parameters for a patient's records of a type, from a moment on where it is one of
+        :data:`BOUNDED`; of Observations those of the laboratory. The patient's id is a FHIR id, in which
+        nothing is to be encoded."""
         form = f"patient={'Patient%2F' if self._dialect.patient == 'reference' else ''}{patient.id}"
         if type_ == "Observation":
             form += "&category=laboratory"
-        return f"{form}&{bound}=ge{_encoded(since)}" if self._dialect.since else form
+        bounded = self._dialect.since and type_ in BOUNDED
+        return f"{form}&{bound}=ge{_encoded(since)}" if bounded else form
 
     async def find(self, type_: str, form: str) -> Found:
         """Every page of a search with these encoded parameters.

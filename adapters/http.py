@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
-from adapters.errors import NodeFaulty, NodeRefused, NodeUnreachable
+from adapters.errors import NodeFaulty, NodeMissing, NodeRefused, NodeUnreachable
 from adapters.transport import Incoming, Limits, Origin, Pool, Reply, Timeouts, Tls, json_text
 from adapters.transport.request import header_lines, request, target
 
@@ -65,20 +65,24 @@ class Line:
         params: Params = (),
         *,
         accept: str = "application/json",
+        credentials: Mapping[str, str] | None = None,
         budget: float | None = None,
         parts: bool = False,
     ) -> bytes:
         """The body of a JSON answer as UTF-8 bytes; empty where the node has nothing to say (204).
 
-        ``budget``: seconds for this call, where that is less than the line's total. ``parts``: how deep the
-        answer is nested, the caller looks at (:func:`adapters.transport.refuse_deep`).
+        ``credentials``: headers that go with this call alone, and are kept nowhere. ``budget``: seconds for
+        this call, where that is less than the line's total. ``parts``: how deep the answer is nested, the
+        caller looks at (:func:`adapters.transport.refuse_deep`).
 
         Raises:
             NodeError: its class says what went wrong.
         """
         if params:
             path = f"{path}{'&' if '?' in path else '?'}{urlencode(_pairs(params))}"
-        return (await self._json("GET", path, (("Accept", accept),), None, budget, parts=parts)).body
+        own = tuple((credentials or {}).items())
+        headers = (("Accept", accept),)
+        return (await self._json("GET", path, headers, None, budget, credentials=own, parts=parts)).body
 
     async def post_form(
         self,
@@ -107,11 +111,17 @@ class Line:
         return await self._json("POST", path, tuple(further.items()), body, budget)
 
     async def exchange(
-        self, method: str, path: str, body: bytes = b"", *, budget: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        budget: float | None = None,
     ) -> Reply:
         """One call whose answer, of whatever status and media type, the caller judges. Raises NodeError."""
-        headers = (("Content-Type", "text/plain; charset=utf-8"),) if body else ()
-        data = self._request(method, path, headers, body)
+        plain = {"Content-Type": "text/plain; charset=utf-8"} if body else {}
+        data = self._request(method, path, tuple((plain | dict(headers or {})).items()), body)
         return await self._ask(data, budget, repeatable=method == "GET")
 
     @asynccontextmanager
@@ -161,14 +171,16 @@ class Line:
         body: bytes | None,
         budget: float | None,
         *,
+        credentials: Headers = (),
         repeatable: bool = False,
         parts: bool = False,
     ) -> Reply:
-        data = self._request(method, path, headers, body)
+        data = self._request(method, path, headers, body, credentials)
         reply = await self._ask(data, budget, repeatable=repeatable or method == "GET")
         status = reply.status
-        if 400 <= status < 500:
-            raise NodeRefused(f"refused with status {status}")
+        if 400 <= status < 500 or status == 501:
+            kind = NodeMissing if status in (404, 410) else NodeRefused
+            raise kind(f"refused with status {status}")
         if not 200 <= status < 300:
             raise NodeFaulty(f"answered with status {status}")
         if status == 204:
@@ -179,7 +191,9 @@ class Line:
     async def _ask(self, data: bytes, budget: float | None, *, repeatable: bool) -> Reply:
         return await self._pool.ask(data, self._timeout, self._end(budget), repeatable=repeatable)
 
-    def _request(self, method: str, path: str, headers: Headers, body: bytes | None) -> bytes:
+    def _request(
+        self, method: str, path: str, headers: Headers, body: bytes | None, credentials: Headers = ()
+    ) -> bytes:
         # A path that is empty or starts with "?" belongs to the base itself.
         if path[:1] not in ("", "?", "/"):
             path = f"/{path}"
@@ -189,7 +203,7 @@ class Line:
         return request(
             method,
             self._pool.prefix + where,
-            self._always + _lines(headers) + header_lines(PASSED_ON.get()),
+            self._always + _lines(headers) + header_lines((*PASSED_ON.get(), *credentials)),
             body,
         )
 
@@ -198,7 +212,7 @@ class Line:
         return asyncio.get_running_loop().time() + total
 
 
-_lines = lru_cache(maxsize=64)(header_lines)  # the same few again and again
+_lines = lru_cache(maxsize=64)(header_lines)  # the same few again and again, and no credentials
 
 
 def _pairs(params: Params) -> tuple[tuple[str, str], ...]:

@@ -78,19 +78,35 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Match(Struct, frozen=True, gc=False):
-    """A resource of the person's that a search found: the fields it is found by (a ``Key`` where conditions
-    are to be looked at), its own bytes, and the time that it was searched by (POSIX seconds; minus infinity
-    where it has none)."""
+    """A resource of the person's that a search found: what it is, its own bytes, the time that it was
+    searched by (POSIX seconds; minus infinity where it has none), and where it stands behind another gateway:
+    the way from there to its node."""
 
     key: Head
     raw: Raw
     at: float
+    node: str = ""
+
+
+class Copy(Struct, frozen=True, kw_only=True):
+    """A resource as it stands at a node: its own bytes, what the node calls this version and when it says
+    that it was saved (aware), where it says so.
+
+    ``whose`` are the numbers by which the person it is about is known at that node, in their canonical form,
+    the strongest first; none where that cannot be known, or it is about no person.
+    """
+
+    raw: bytes
+    version: str = ""
+    saved: datetime | None = None
+    whose: tuple[Identifier, ...] = ()
 
 
 class Answer(Struct, frozen=True, kw_only=True):
     """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes.
 
-    ``matches`` are what a search found, as the node sent it; a question for prior results has none.
+    ``matches`` are what a search found, as the node sent it, and ``copy`` is what a read did; a question for
+    prior results has neither.
     ``modalities`` are pairs of a result's id and the modality that an archive states. ``gateway`` is the
     owner id of the gateway that answered; empty for a node of one's own. ``signed`` holds it to its answer.
     """
@@ -98,6 +114,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     report: Report
     results: tuple[Result, ...] = ()
     matches: tuple[Match, ...] = ()
+    copy: Copy | None = None
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     modalities: tuple[tuple[str, str], ...] = ()

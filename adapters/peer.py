@@ -1,4 +1,5 @@
-"""Another gateway as a node: one question in, marked results and the states of all nodes behind it out.
+"""Another gateway as a node: one question in, marked results and the states of all nodes behind it out; or
+FHIR resources as its nodes sent them, by a search for a person or by the address of one.
 
 The person's number travels in the body, over mutual TLS. The asking gateway sends what is left of its time
 less a tenth for the way, and one hop less than it was given, so that gateways cannot ask in circles. Question
@@ -11,31 +12,53 @@ so that they cannot be those of a node here.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from functools import partial
+from itertools import groupby
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from adapters._asking import MOST, Heard, answer_of, bearer, in_reach, ping_of
 from adapters.errors import NodeFaulty
+from adapters.fhir_copies import stated_in
+from adapters.fhir_matching import Matching
 from adapters.fhir_time import in_range
 from adapters.http import Line
-from adapters.node import Answer, Fault, Question, Report
+from adapters.node import Answer, Copy, Fault, Question, Report
 from adapters.transport import Reply, Timeouts
 from catalog import Kind
 from recognition import Result
-from security.errors import SignatureRefused, TrustError
+from security.errors import IdentityRefused, SignatureRefused, TrustError
 from security.http_signature import KeyOf, SignedAnswer, sign, verify_answer
+from security.identity import Identifier, identifier
 from security.keys import PublicKey, Signer
 
 PATH = "api/v1/results"
+SEARCH = "api/v1/resources"
+READ = "api/v1/resources/read"
 _SLACK = timedelta(days=1)  # for clocks that differ
 _MOST = 10 * MOST  # each one's mark is verified
+MOST_RESOURCES = 1000
+"""How many resources one answer holds."""
+
+_ID = r"^[A-Za-z0-9\-.]{1,64}\Z"
+_NODE = r"[a-z0-9][a-z0-9-]{0,30}"
+_WAY = rf"^{_NODE}(/{_NODE}){{0,4}}\Z"
 
 Moment = Annotated[datetime, Meta(tz=True)]
 Owner = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,15}\Z")]
+TypeName = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]{1,63}\Z")]
+Text = Annotated[str, Meta(max_length=1024)]
+
+Pairs = Sequence[tuple[str, str]]
+
+A = TypeVar("A", bound="PeerReply")
 
 
 class PeerPerson(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +71,8 @@ class PeerPerson(Struct, frozen=True, forbid_unknown_fields=True):
         return f"PeerPerson(type={self.type!r}, value='…')"
 
 
-class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of ``POST /api/v1/results``. ``budget_ms`` counts from its arrival; ``hops`` may be 0.
+class PeerAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every question of a gateway says. ``budget_ms`` counts from its arrival; ``hops`` may be 0.
 
     ``asked`` are the gateways (owner ids) that the question is on its way to already, the asking one among
     them; it is left out where no hop is left.
@@ -58,9 +81,6 @@ class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-    person: PeerPerson
-    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=2)]
-    since: Moment
     at: Moment
     receiver: Annotated[str, Meta(min_length=1, max_length=64)]
     budget_ms: Annotated[int, Meta(ge=1, le=60_000)]
@@ -70,18 +90,69 @@ class PeerQuestion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     salt: Annotated[str, Meta(max_length=64)] = ""
 
 
-class PeerAnswer(Struct, frozen=True, kw_only=True):
-    """The answer: results as their gateway marked them, a report for each node that it asked.
+class PeerQuestion(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/v1/results``: prior results of a person."""
 
-    ``gateway`` is the owner id of the answering gateway, ``question`` the :func:`commitment` of the body it
-    answers. Fields that a newer gateway adds are passed over.
+    person: PeerPerson
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=2)]
+    since: Moment
+
+
+class PeerSearch(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/v1/resources``: FHIR resources of a person and of a type, ``since`` a moment by
+    the search parameter ``bound`` (empty for a type without a time), that meet all ``conditions``: search
+    parameters as name and value, without the person."""
+
+    person: PeerPerson
+    since: Moment
+    type: TypeName
+    bound: Annotated[str, Meta(pattern=r"^[a-z]{0,16}\Z")]
+    conditions: Annotated[tuple[tuple[Text, Text], ...], Meta(max_length=64)] = ()
+
+
+class PeerRead(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/v1/resources/read``: one FHIR resource at a node, which may lie behind further
+    gateways (``<peer>/<node>``), in a version or as it is now."""
+
+    node: Annotated[str, Meta(pattern=_WAY)]
+    type: TypeName
+    resource: Annotated[str, Meta(pattern=_ID)]
+    version: Annotated[str, Meta(pattern=rf"^\Z|{_ID}")] = ""
+
+
+class PeerReply(Struct, frozen=True, kw_only=True):
+    """What every answer of a gateway says: ``gateway`` is the owner id of the answering one, ``question`` the
+    :func:`commitment` of the body it answers, ``nodes`` have a report each. Fields that a newer gateway adds
+    are passed over.
     """
 
     gateway: str
-    catalogue: str
     question: str
-    results: tuple[Result, ...]
     nodes: tuple[Report, ...]
+
+
+class PeerAnswer(PeerReply, frozen=True, kw_only=True):
+    """The answer to a question for results: as their gateway marked them, under its ``catalogue``."""
+
+    catalogue: str
+    results: tuple[Result, ...]
+
+
+class PeerResource(Struct, frozen=True, kw_only=True):
+    """A resource as it stands at a ``node``, the way to it from the answering gateway. One that was read has
+    its ``version``, when that was ``saved``, and ``whose`` it is, as far as these are known there."""
+
+    node: str
+    resource: Raw
+    version: str = ""
+    saved: Moment | None = None
+    whose: tuple[PeerPerson, ...] = ()
+
+
+class PeerResources(PeerReply, frozen=True, kw_only=True):
+    """The answer to a search or a read: resources as the nodes sent them."""
+
+    resources: tuple[PeerResource, ...]
 
 
 def commitment(body: bytes) -> str:
@@ -130,15 +201,47 @@ class PeerGateway:
         Raises:
             TrustError: the question could not be signed here; it was not asked.
         """
-        if question.hops > 0 and self._keys:
-            return await answer_of(self, question, self._timeout, self._ask(question, self._keys))
-        fault: Fault = "gateway" if question.hops > 0 else ""
-        detail = "not asked: " + ("no key to sign with" if fault else "the question has no hop left")
-        return Answer(
-            report=Report(
-                node=self.id, kind=self.kind, state="skipped", took_ms=0, fault=fault, detail=detail
+        return await self._answer(question, partial(self._results, question))
+
+    async def search(self, question: Question, type_: str, bound: str, conditions: Pairs = ()) -> Answer:
+        """The person's resources of a type that meet ``conditions`` (name and value of search parameters), of
+        all nodes of that gateway, each with the way to its node; as :meth:`adapters.fhir.FhirNode.search`.
+        What it has not consented to be told, and what it does not understand, that gateway does not send.
+        """
+
+        async def ask(keys: PeerKeys) -> Heard:
+            asked = PeerSearch(
+                **_common(question, self._timeout),
+                person=_told(question.person),
+                since=question.since,
+                type=type_,
+                bound=bound,
+                conditions=tuple(conditions),
             )
-        )
+            answer, heard = await self._exchange(SEARCH, asked, PeerResources, keys)
+            if len(answer.resources) > MOST_RESOURCES:
+                raise NodeFaulty(f"answered with more than {MOST_RESOURCES} resources")
+            matching = Matching(question, type_, bound, "")
+            for node, found in groupby(answer.resources, key=lambda one: one.node):
+                matching.take(None, [one.resource for one in found], node=node)
+            told = matching.heard(bounded=bool(bound))
+            return replace(heard, matches=told.matches, fault=told.fault, detail=told.detail)
+
+        return await self._answer(question, ask)
+
+    async def read(self, question: Question, node: str, type_: str, id_: str, version: str = "") -> Answer:
+        """One resource at a ``node`` behind that gateway; as :meth:`adapters.fhir.FhirNode.read`."""
+
+        async def ask(keys: PeerKeys) -> Heard:
+            asked = PeerRead(
+                **_common(question, self._timeout), node=node, type=type_, resource=id_, version=version
+            )
+            answer, heard = await self._exchange(READ, asked, PeerResources, keys)
+            if len(answer.resources) > 1 or any(one.node != node for one in answer.resources):
+                raise NodeFaulty("answered a read with another resource")
+            return replace(heard, copy=_copy(answer.resources[0], type_, id_)) if answer.resources else heard
+
+        return await self._answer(question, ask)
 
     async def ping(self) -> Report:
         """Ask for its health."""
@@ -148,54 +251,68 @@ class PeerGateway:
         """Give back the connections."""
         await self._line.aclose()
 
-    async def _ask(self, question: Question, keys: PeerKeys) -> Heard:
-        left = min(question.budget, self._timeout)
-        body = msgspec.json.encode(
-            PeerQuestion(
-                id=question.id,
-                person=PeerPerson(question.person.type, question.person.text),
-                kinds=question.kinds,
-                since=question.since,
-                at=question.at,
-                receiver=question.receiver,
-                budget_ms=max(1, int(left * 900)),
-                hops=question.hops - 1,
-                asked=question.asked if question.hops > 1 else UNSET,
-                purpose=question.purpose,
-                salt=secrets.token_hex(16),
+    async def _answer(self, question: Question, ask: Callable[[PeerKeys], Awaitable[Heard]]) -> Answer:
+        if question.hops > 0 and self._keys:
+            return await answer_of(self, question, self._timeout, ask(self._keys))
+        fault: Fault = "gateway" if question.hops > 0 else ""
+        detail = "not asked: " + ("no key to sign with" if fault else "the question has no hop left")
+        return Answer(
+            report=Report(
+                node=self.id, kind=self.kind, state="skipped", took_ms=0, fault=fault, detail=detail
             )
         )
-        url = f"{self._line.base_url}/{PATH}"
-        headers = sign("POST", url, body, keys.signer, datetime.now(UTC))
-        reply = await self._line.post_json(PATH, body, headers=headers)
+
+    async def _results(self, question: Question, keys: PeerKeys) -> Heard:
+        asked = PeerQuestion(
+            **_common(question, self._timeout),
+            person=_told(question.person),
+            kinds=question.kinds,
+            since=question.since,
+        )
+        answer, heard = await self._exchange(PATH, asked, PeerAnswer, keys)
+        if len(answer.results) > _MOST:
+            raise NodeFaulty(f"answered with more than {_MOST} results")
+        times = [time for result in answer.results for time in (result.performed, result.reported) if time]
+        if any(time.tzinfo is None for time in times):
+            raise NodeFaulty("answered with a time that has no zone")
+        if not all(in_range(time) and time <= question.at + _SLACK for time in times):
+            raise NodeFaulty("answered with a result of a time that cannot be")
+        wanted = replace(question, since=question.since - _SLACK)
+        if not all(result.kind in wanted.kinds and in_reach(result, wanted) for result in answer.results):
+            raise NodeFaulty("answered with a result that was not asked for")
+        reached = {report.node for report in answer.nodes}
+        if any(result.node not in reached for result in answer.results):
+            raise NodeFaulty("answered with a result of a node that it does not report")
+        return replace(
+            heard,
+            results=tuple(replace(result, id=f"{self.id}/{result.id}") for result in answer.results),
+        )
+
+    async def _exchange(self, path: str, asked: PeerAsked, kind: type[A], keys: PeerKeys) -> tuple[A, Heard]:
+        """Put a question, and believe the answer where the gateway signed it; what is common to all answers
+        stands in what was heard."""
+        body = msgspec.json.encode(asked)
+        headers = sign("POST", f"{self._line.base_url}/{path}", body, keys.signer, datetime.now(UTC))
+        reply = await self._line.post_json(path, body, headers=headers)
         signed = self._signed(body, reply, keys)
         try:
-            answer = msgspec.json.decode(reply.body, type=PeerAnswer)
+            answer = msgspec.json.decode(reply.body, type=kind)
         except (msgspec.MsgspecError, RecursionError):
             raise NodeFaulty("answered with something that is no gateway's answer") from None
         if answer.question != commitment(body):
             raise NodeFaulty("answered another question than it was asked")
         if answer.gateway != self._owner:
             raise NodeFaulty("answered in the name of another gateway")
-        if len(answer.results) > _MOST or len(answer.nodes) > _MOST:
-            raise NodeFaulty(f"answered with more than {_MOST} results or nodes")
-        times = [time for result in answer.results for time in (result.performed, result.reported) if time]
-        if any(time.tzinfo is None for time in times):
-            raise NodeFaulty("answered with a time that has no zone")
-        if not all(in_range(time) and time <= question.at + _SLACK for time in times):
-            raise NodeFaulty("answered with a result of a time that cannot be")
-        wanted = msgspec.structs.replace(question, since=question.since - _SLACK)
-        if not all(result.kind in wanted.kinds and in_reach(result, wanted) for result in answer.results):
-            raise NodeFaulty("answered with a result that was not asked for")
-        reached = {report.node for report in answer.nodes}
-        if any(result.node not in reached for result in answer.results):
-            raise NodeFaulty("answered with a result of a node that it does not report")
-        return Heard(
-            results=tuple(
-                msgspec.structs.replace(result, id=f"{self.id}/{result.id}") for result in answer.results
-            ),
+        if len(answer.nodes) > _MOST:
+            raise NodeFaulty(f"answered with more than {_MOST} nodes")
+        reached = {way_of(report) for report in answer.nodes}
+        if not all(map(re.compile(_WAY).match, reached)):
+            raise NodeFaulty("answered for a node of a name that cannot be")
+        if isinstance(answer, PeerResources) and any(one.node not in reached for one in answer.resources):
+            raise NodeFaulty("answered with a resource of a node that it does not report")
+        return answer, Heard(
             behind=tuple(
-                msgspec.structs.replace(report, via=f"{self.id}/{report.via}" if report.via else self.id)
+                replace(report, via=f"{self.id}/{report.via}" if report.via else self.id)
                 for report in answer.nodes
             ),
             digest=hashlib.sha256(reply.body).digest(),
@@ -214,3 +331,38 @@ class PeerGateway:
             return verify_answer(body, reply.headers, reply.body, key_of, datetime.now(UTC))
         except TrustError as wrong:
             raise NodeFaulty(f"answered without a signature that counts: {wrong}") from None
+
+
+def way_of(report: Report) -> str:
+    """The way to a node from the gateway whose answer this report is in: ``<node>``, ``<peer>/<node>``."""
+    return f"{report.via}/{report.node}" if report.via else report.node
+
+
+def _common(question: Question, timeout: float) -> dict[str, Any]:
+    """What every question says, with a tenth of the time left for the way, and a hop used up."""
+    return {
+        "id": question.id,
+        "at": question.at,
+        "receiver": question.receiver,
+        "budget_ms": max(1, int(min(question.budget, timeout) * 900)),
+        "hops": question.hops - 1,
+        "asked": question.asked if question.hops > 1 else UNSET,
+        "purpose": question.purpose,
+        "salt": secrets.token_hex(16),
+    }
+
+
+def _told(person: Identifier) -> PeerPerson:
+    return PeerPerson(person.type, person.text)
+
+
+def _copy(one: PeerResource, type_: str, id_: str) -> Copy:
+    """A resource that was read. Raises NodeFaulty for another one than was asked for."""
+    try:
+        whose = tuple(identifier(person.type, person.value) for person in one.whose)
+    except IdentityRefused:
+        raise NodeFaulty("answered a read with a person's number that is none") from None
+    if not {*stated_in(one.resource, type_, id_).named} <= {*whose}:
+        raise NodeFaulty("answered with another person's resource than it says")
+    saved = one.saved.astimezone(UTC) if one.saved and in_range(one.saved) else None
+    return Copy(raw=bytes(one.resource), version=one.version, saved=saved, whose=whose)

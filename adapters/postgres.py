@@ -15,7 +15,7 @@ failover (:mod:`adapters._postgres_connections`). What grows is partitioned
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from adapters._postgres_connections import LONG_SECONDS, Connections
 from adapters._postgres_partitions import (
     CASES,
     HELD,
+    TOKENS,
     Series,
     drop_before,
     keep,
@@ -37,6 +38,7 @@ from adapters._postgres_partitions import (
 )
 from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
+    HIGHEST,
     INT64,
     SECRETS,
     TRIM,
@@ -58,6 +60,7 @@ from adapters.store import (
     Document,
     Head,
     Held,
+    Holding,
     Pointer,
     Secret,
     Tally,
@@ -289,6 +292,10 @@ class PostgresStore:
         query = "SELECT * FROM document WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3"
         return [row_document(row) for row in await self._rows(query, kind, after, limit)]
 
+    async def keyed(self, kind: str, begin: str, after: str = "", limit: int = 100) -> list[Document]:
+        rows = await self._rows(_postgres_documents.KEYED, kind, begin, after, begin + HIGHEST, limit)
+        return [row_document(row) for row in rows]
+
     async def prune(self, kind: str, before: str) -> int:
         dropped = await self._drop(CASES, before) if kind == "case" and storable(before) else 0
         return dropped + await self._delete(_postgres_documents.PRUNE, kind, before, seconds=LONG_SECONDS)
@@ -315,9 +322,9 @@ class PostgresStore:
         self,
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
-        gone: Sequence[tuple[str, str, str]] = (),
         afresh: Sequence[tuple[str, str]] = (),
-    ) -> int:
+        expected: Mapping[tuple[str, str], int] | None = None,
+    ) -> Holding:
         months = {month_of(one.at) for one in held}
         if new := months - self._months:  # what comes late has its partition too
             with suppress(StoreUnavailable):
@@ -325,13 +332,34 @@ class PostgresStore:
                     await keep_held(connection, datetime.now(UTC), new)
             self._months |= new
         async with self._connections.transaction() as connection:
-            return await results.hold(connection, held, pointers, gone, afresh)
+            return await results.hold(connection, held, pointers, afresh, expected or {})
 
     async def held(
         self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
     ) -> list[Held]:
         fit = [list(filter(storable, names)) for names in (persons, nodes)]
-        return [row_held(row) for row in await self._rows(results.HELD, *fit, micros(since), limit)]
+        return await self._held(results.HELD, *fit, micros(since), limit)
+
+    async def place(self, node: str, ids: Sequence[str]) -> list[Held]:
+        return await self._held(results.PLACE, node, list(filter(storable, ids)))
+
+    async def version(self, node: str, id: str, version: int) -> Held | None:  # noqa: A002
+        return next(iter(await self._held(results.VERSION, node, id, min(version, INT64))), None)
+
+    async def versions(self, node: str, id: str, limit: int) -> list[Held]:  # noqa: A002
+        return await self._held(results.VERSIONS, node, id, limit)
+
+    async def listed(self, node: str, type: str, tokens: Sequence[str], limit: int) -> list[Held]:  # noqa: A002
+        if not tokens:
+            return await self._held(results.LISTED, node, type, limit)
+        return await self._held(results.FOUND, node, type, limit, list(filter(storable, tokens)))
+
+    async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
+        return await self._held(results.WAITING, node, subject, limit)
+
+    async def adopt(self, held: Sequence[Held]) -> None:
+        async with self._connections.transaction() as connection:
+            await results.adopt(connection, held)
 
     async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
         rows = await self._rows(results.POINTERS, list(filter(storable, persons)))
@@ -345,6 +373,7 @@ class PostgresStore:
             return 0
         dropped = 0
         if before is not None and not persons and not node:
+            await self._drop(TOKENS, micros(before))
             dropped = await self._drop(HELD, micros(before))
         async with self._connections.transaction() as connection:
             return dropped + await results.unhold(connection, persons, node, before)
@@ -425,6 +454,9 @@ class PostgresStore:
         if not all(storable(value) for value in values if isinstance(value, str)):
             return []
         return await self._connections.read(query, *values)
+
+    async def _held(self, query: str, *values: object) -> list[Held]:
+        return [row_held(row) for row in await self._rows(query, *values)]
 
     async def _row(self, query: str, *values: object) -> Any:
         return next(iter(await self._rows(query, *values)), None)

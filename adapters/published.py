@@ -3,8 +3,8 @@
 The resources are FHIR R4, kept as the bytes that came and read here by the same code that reads a FHIR
 server's (:class:`adapters.fhir_records.Records`, :class:`adapters.fhir_results.Reader`): the same resources
 give the same results, whichever way they took. Whose they are was checked when they were published
-(:mod:`gateway.publications`), and they lie under that person's pseudonym, sealed to that place. The Patient
-itself is not kept: name, address and telephone serve no question.
+(:mod:`gateway.holding`), and they lie under that person's pseudonym, sealed to that place. A publication's
+Patient is not kept: name, address and telephone serve no question. What was put over FHIR is kept as it is.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import chain
 
 from msgspec import Raw, Struct
 
 from adapters._asking import Heard, answer_of, elapsed_ms, heard, in_reach
 from adapters.errors import StoreError
+from adapters.fhir_copies import stated_in
 from adapters.fhir_matching import Matching
 from adapters.fhir_read import Identifier, Patient, Reference, Unreadable, read
 from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
-from adapters.node import Answer, Question, Report
+from adapters.node import Answer, Copy, Question, Report
 from adapters.store import Held, Store
 from catalog import Kind
 from mapping import LocalName, Named
 from mapping.sites import Reads
 from recognition import Result
 from security.identity import Identifier as Person
+from security.identity import identifier_in
 
 REPORTED_WITHIN = timedelta(days=31)
 """How much later than it was performed something is reported, at most, to be found by that time."""
@@ -44,7 +47,7 @@ RECORDS: dict[str, Kind | None] = {
     "ImagingStudy": "imaging",
     "Specimen": "lab",
 }
-"""The types that are kept, and the kind of question that each is looked at for; None for every one."""
+"""The types that results are read in, and the kind of question that each is looked at for; None for all."""
 
 
 class _Said(Struct, frozen=True):
@@ -112,11 +115,21 @@ class PublishedNode:
         except StoreError:
             return self._failed(started, "what was published cannot be read from the store now")
 
-    async def search(self, question: Question, type_: str, bound: str, *, keyed: bool = True) -> Answer:
+    async def search(self, question: Question, type_: str, bound: str) -> Answer:
         """The person's resources of a type; as :meth:`adapters.fhir.FhirNode.search`."""
         started = time.monotonic()
         try:
-            return await answer_of(self, question, math.inf, self._search(question, type_, bound, keyed))
+            return await answer_of(self, question, math.inf, self._search(question, type_, bound))
+        except StoreError:
+            return self._failed(started, "what was published cannot be read from the store now")
+
+    async def read(
+        self, question: Question, type_: str, id_: str, version: str = "", *, whose: bool = True
+    ) -> Answer:
+        """One resource as ``copy``, and whose it is; as :meth:`adapters.fhir.FhirNode.read`."""
+        started = time.monotonic()
+        try:
+            return await answer_of(self, question, math.inf, self._copy(f"{type_}/{id_}", version))
         except StoreError:
             return self._failed(started, "what was published cannot be read from the store now")
 
@@ -134,7 +147,9 @@ class PublishedNode:
 
     async def _ask(self, question: Question) -> Heard:
         found = await self._store.held(question.pseudonyms, question.since, (self.id,), LIMIT)
-        wanted = [held for held in found if RECORDS[_type(held)] in (None, *question.kinds)]
+        wanted = [
+            held for held in found if held.type in RECORDS and RECORDS[held.type] in (None, *question.kinds)
+        ]
         digest = hashlib.sha256(b"".join(hashlib.sha256(held.body).digest() for held in wanted)).digest()
         said = self._said(question, wanted, digest)
         records = said.records
@@ -146,15 +161,42 @@ class PublishedNode:
         kept = [one for one in said.results if one.kind in question.kinds and in_reach(one, question)]
         return heard(kept, digest, records.unreadable, "resources")
 
-    async def _search(self, question: Question, type_: str, bound: str, keyed: bool) -> Heard:
+    async def _search(self, question: Question, type_: str, bound: str) -> Heard:
         since = question.since - REPORTED_WITHIN  # what is kept lies at the time when it was performed
         found = await self._store.held(question.pseudonyms, since, (self.id,), LIMIT)
-        matching = Matching(question, type_, bound, "", keyed=keyed)
-        for index, held in enumerate(one for one in found if _type(one) == type_):
+        matching = Matching(question, type_, bound, "")
+        for index, held in enumerate(one for one in found if one.type == type_):
             matching.take(patient_of(held.body, question.person), [Raw(held.body)], index)
         if len(found) == LIMIT:
             matching.unreadable.append(f"what is older than the {LIMIT} newest")
         return matching.heard(bounded=False)
+
+    async def _copy(self, name: str, version: str) -> Heard:
+        if not version:
+            found = await self._store.place(self.id, (name,))
+        elif version.isascii() and version.isdigit():
+            one = await self._store.version(self.id, name, int(version[:18]))
+            found = [one] if one else []
+        else:
+            found = []
+        for held in found:
+            if not held.deleted:
+                numbers = await self.numbers(held)
+                return Heard(
+                    copy=Copy(raw=held.body, version=str(held.version), saved=held.saved, whose=numbers)
+                )
+        return Heard()
+
+    async def numbers(self, held: Held) -> tuple[Person, ...]:
+        """The numbers by which the person of a resource is known here, first the one that it is held by; none
+        where nobody knows. Raises StoreError."""
+        person = whose(held)
+        if person is None:
+            return ()
+        name = held.id if held.type == "Patient" else f"Patient/{patient_of(held.body, person).id}"
+        found = [one for one in await self._store.place(self.id, (name,)) if whose(one) == person]
+        stated = [stated_in(one.body, *name.split("/")).named for one in found]
+        return tuple(dict.fromkeys((person, *chain(*stated))))
 
     def _said(self, question: Question, wanted: Sequence[Held], digest: bytes) -> _Said:
         """What these resources say. The same bytes are not read twice, as long as every name in them reads as
@@ -165,7 +207,7 @@ class PublishedNode:
             return said
         records, noting = Records("", question.person), _Noting(reads)
         for index, held in enumerate(sorted(wanted, key=_name)):
-            type_, raw = _type(held), Raw(held.body)
+            type_, raw = held.type, Raw(held.body)
             patient = patient_of(held.body, question.person)
             if type_ == "Specimen":
                 records.take_specimen(patient, raw)
@@ -212,8 +254,10 @@ def patient_of(record: bytes, person: Person) -> Patient:
     return Patient(id=subject.below("").removeprefix("Patient/"), identifier=(number, subject.identifier))
 
 
-def _type(held: Held) -> str:
-    return held.id.partition("/")[0]
+def whose(held: Held) -> Person | None:
+    """Whose something is; None where nobody knows."""
+    system, _, value = held.whose.rpartition("|")
+    return identifier_in(system, value) if system else None
 
 
 def _name(held: Held) -> str:

@@ -64,10 +64,12 @@ _TABLES = {
     "document": _Table(("", ""), *(part.format("document") for part in _BODIES)),
     "tally": _Table(("", ""), *(part.format("tally") for part in _BODIES)),
     "held": _Table(
-        ("", -INT64, "", ""),
-        "SELECT person, at, node, id, body FROM held WHERE (person, at, node, id) > ($1, $2, $3, $4)"
-        " ORDER BY person, at, node, id LIMIT $5",
-        "UPDATE held SET body = $1 WHERE person = $2 AND at = $3 AND node = $4 AND id = $5 AND body = $6",
+        ("", -INT64, "", "", 0),
+        "SELECT person, at, node, id, version, body FROM held"
+        " WHERE (person, at, node, id, version) > ($1, $2, $3, $4, $5)"
+        " ORDER BY person, at, node, id, version LIMIT $6",
+        "UPDATE held SET body = $1 WHERE person = $2 AND at = $3 AND node = $4 AND id = $5 AND version = $6"
+        " AND body = $7",
     ),
     # the last: by its newest row a store tells whether a first sealing came to its end
     "secret": _Table(
@@ -151,6 +153,8 @@ def _change(name: str, row: Any, envelope: Envelope, first: bool) -> tuple[objec
     """The parameters that write a row sealed under the current key; None where it is."""
     written: tuple[bytes, ...] = ()
     where: tuple[object, ...]
+    if name == "held" and not row[-1]:  # of what was deleted there is no body
+        return None
     if name == "secret":
         index, entry_id, salt, payload = row
         place, plain, where = place_of(name, entry_id), bool(salt), (index, payload)

@@ -7,15 +7,18 @@
     subtree     roots of complete subtrees of every eighth level, which follow from the leaves
     document    what the gateway keeps, by kind and id, and by kind and key
     tally       how often something was met, by kind and id; may be deleted
-    held        resources that institutions published, by person and time
+    held        versions of resources that institutions published, by person and time, and by place
+    token       what else the newest version of such a resource is found by
     pointer     which node holds what for whom
 
-How they came to be is :mod:`adapters.migrations`. PostgreSQL keeps ``held``, ``document`` and ``secret`` in
-partitions, and beside ``document`` the keys, which are unique over all of them, in ``document_key``.
+How they came to be is :mod:`adapters.migrations`. PostgreSQL keeps ``held``, ``token``, ``document`` and
+``secret`` in partitions, and beside ``document`` the keys, which are unique over all of them, in
+``document_key``.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +31,8 @@ from security.ledger import Sealed
 from security.tree import HASH_SIZE, Frontier, leaf_hash
 
 INT64 = 2**63 - 1
+HIGHEST = "\U0010ffff"
+"""Behind a text, it makes one that comes after all that begin so."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 CHUNK = 65_536
 """Leaves that are read at once when subtrees are made for a ledger that has none."""
@@ -85,19 +90,50 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _moment(since_1970: int) -> datetime:
-    return _EPOCH + since_1970 * _MICROSECOND
+def moment(since_1970: int) -> datetime:
+    """The time that :func:`micros` wrote."""
+    return _EPOCH + timedelta(0, 0, since_1970)
 
 
-def held_row(held: Held) -> tuple[str, int, str, str, bytes]:
-    """A row of ``held``."""
-    return held.person, micros(held.at), held.node, held.id, held.body
+def packed(whose: str, body: bytes) -> bytes:
+    """Whose a body is, kept with it: what is sealed with the body needs no second seal. A body without stays
+    what it is; none that is FHIR begins with NUL."""
+    return b"\0%s\0%s" % (whose.encode(), body) if body and (whose or body[0] == 0) else body
+
+
+def unpacked(kept: bytes) -> tuple[str, bytes]:
+    """What :func:`packed` put together."""
+    if kept[:1] != b"\0":
+        return "", kept
+    whose, _, body = kept[1:].partition(b"\0")
+    return whose.decode(), body
+
+
+def held_row(held: Held) -> tuple[str, int, str, str, bytes, int, int, int, bytes, str]:
+    """A row of ``held``, as the newest version."""
+    body, place = packed(held.whose, held.body), (held.person, micros(held.at), held.node, held.id)
+    return *place, body, held.version, micros(held.saved), 1, digest_of(held), held.subject
+
+
+def digest_of(held: Held) -> bytes:
+    """What tells its body apart."""
+    return held.digest or hashlib.sha256(held.body).digest()[:16]
 
 
 def row_held(row: Any) -> Held:
-    """The resource of a row (person, at, node, id, body)."""
-    person, at, node, id_, body = row
-    return Held(person=person, at=_moment(at), node=node, id=id_, body=body)
+    """The resource of a row (person, at, node, id, body, version, saved, …)."""
+    person, at, node, id_, kept, version, saved, *_ = row
+    whose, body = unpacked(kept)
+    return Held(
+        person=person,
+        at=moment(at),
+        node=node,
+        id=id_,
+        body=body,
+        version=version,
+        saved=moment(saved or at),  # of a row from before there were versions
+        whose=whose,
+    )
 
 
 def pointer_row(pointer: Pointer) -> tuple[str, str, str, int, int, int, int]:
@@ -113,9 +149,9 @@ def row_pointer(row: Any) -> Pointer:
         person=person,
         node=node,
         group=group,
-        first=_moment(first),
-        last=_moment(last),
-        noted=_moment(noted),
+        first=moment(first),
+        last=moment(last),
+        noted=moment(noted),
         published=bool(published),
     )
 

@@ -2,7 +2,8 @@
 of documents, tallies and held results.
 
 Whoever reads the database, a backup or a stolen disk then sees ids, kinds, keys, times, digests of pseudonyms
-and the public ledger, and nothing that hospitals sent; whoever can write to it can neither move a sealed body
+and the public ledger, and nothing that hospitals sent; what held resources are found by is keyed, since it
+could be guessed; whoever can write to it can neither move a sealed body
 to another row, because the place is part of the seal (:mod:`security.envelope`), nor lay one there that is
 not sealed. A salt is sealed with its payload: with the salt alone a guess of the payload could be confirmed
 against the public commitment.
@@ -13,13 +14,17 @@ What a version before there was sealing kept is sealed once, by :mod:`adapters.r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import hmac
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from adapters.errors import StoreError
-from adapters.store import Committed, Document, Head, Held, Pointer, Secret, Store, Tally
+from adapters.errors import KeyTaken, StoreError
+from adapters.schema import packed, unpacked
+from adapters.store import Committed, Document, Head, Held, Holding, Pointer, Secret, Store, Tally
 from security.digests import HashName
 from security.envelope import SEALED, Envelope
 from security.errors import PayloadRefused, TrustError
@@ -31,6 +36,8 @@ UNSEALED = (
     "it is not sealed; right after the update of a version before 0.3 run: lianren keys seal; at any other"
     " time somebody else wrote into the database"
 )
+BLINDING = "blinding"
+"""Kind and id of the document with the key for what can be guessed."""
 _Opening = Callable[[bytes, str], bytes]
 
 
@@ -55,9 +62,10 @@ class SealedStore:
 
     ``reread`` gives an envelope with the keys of now: it is asked when a body does not open, because another
     process may have sealed it under a key that is newer than this one. Methods raise as those of the inner
-    store. A single body that does not open, or is not sealed, raises StoreError; in a page it comes as
-    :data:`CLOSED`, so that the one row is refused by whoever reads it, and not all the others with it. Whom a
-    document is about is not told back: the database has a digest of it alone.
+    store. A body that does not open, or is not sealed, raises StoreError; in a page, and among the resources
+    of persons, it comes as :data:`CLOSED`, so that the one row is refused by whoever reads it, and not all
+    the others with it. Whom a document or a held resource is about is told back to those alone who asked for
+    the person: the database has a digest of it. Which version of a resource a body is is not sealed.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class SealedStore:
         self.inner = inner
         self.envelope = envelope
         self._reread = reread
+        self._blinding_key = b""
 
     @property
     def hash_name(self) -> HashName:
@@ -111,6 +120,10 @@ class SealedStore:
         found = await self.inner.documents(kind, after, limit)
         return [self._shown(document, self._in_page) for document in found]
 
+    async def keyed(self, kind: str, begin: str, after: str = "", limit: int = 100) -> list[Document]:
+        found = await self.inner.keyed(kind, begin, after, limit)
+        return [self._shown(document, self._in_page) for document in found]
+
     async def prune(self, kind: str, before: str) -> int:
         return await self.inner.prune(kind, before)
 
@@ -135,14 +148,19 @@ class SealedStore:
         self,
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
-        gone: Sequence[tuple[str, str, str]] = (),
         afresh: Sequence[tuple[str, str]] = (),
-    ) -> int:
-        return await self.inner.hold(
-            [self._holding(one) for one in held],
+        expected: Mapping[tuple[str, str], int] | None = None,
+    ) -> Holding:
+        key = await self._blinding() if held else b""
+        holding = await self.inner.hold(
+            [self._holding(one, key) for one in held],
             [replace(one, person=blind(one.person)) for one in pointers],
-            [(blind(person), node, id_) for person, node, id_ in gone],
             [(blind(person), node) for person, node in afresh],
+            expected,
+        )
+        stands = zip(held, holding.held, strict=True)
+        return Holding(
+            holding.gone, tuple(replace(one, version=now.version, saved=now.saved) for one, now in stands)
         )
 
     async def held(
@@ -150,10 +168,29 @@ class SealedStore:
     ) -> list[Held]:
         names = {blind(person): person for person in persons}
         found = await self.inner.held([*names], since, nodes, limit)
-        return [
-            replace(one, person=names[one.person], body=self._in_page(one.body, _place_of_held(one)))
-            for one in found
-        ]
+        return [replace(self._beheld(one, self._in_page), person=names[one.person]) for one in found]
+
+    async def place(self, node: str, ids: Sequence[str]) -> list[Held]:
+        return [self._beheld(one, self._open) for one in await self.inner.place(node, ids)]
+
+    async def version(self, node: str, id: str, version: int) -> Held | None:  # noqa: A002
+        found = await self.inner.version(node, id, version)
+        return self._beheld(found, self._open) if found else None
+
+    async def versions(self, node: str, id: str, limit: int) -> list[Held]:  # noqa: A002
+        return [self._beheld(one, self._open) for one in await self.inner.versions(node, id, limit)]
+
+    async def listed(self, node: str, type: str, tokens: Sequence[str], limit: int) -> list[Held]:  # noqa: A002
+        key = await self._blinding() if tokens else b""
+        found = await self.inner.listed(node, type, [_keyed(key, token) for token in tokens], limit)
+        return [self._beheld(one, self._open) for one in found]
+
+    async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
+        found = await self.inner.waiting(node, _keyed(await self._blinding(), subject), limit)
+        return [self._beheld(one, self._open) for one in found]
+
+    async def adopt(self, held: Sequence[Held]) -> None:
+        await self.inner.adopt([self._holding(one, b"") for one in held])
 
     async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
         names = {blind(person): person for person in persons}
@@ -215,9 +252,37 @@ class SealedStore:
     def _shown(self, document: Document, opening: _Opening) -> Document:
         return replace(document, body=opening(document.body, _place(document)), person="")
 
-    def _holding(self, held: Held) -> Held:
-        hidden = replace(held, person=blind(held.person))
-        return replace(hidden, body=self.envelope.seal(held.body, _place_of_held(hidden)))
+    def _holding(self, held: Held, key: bytes) -> Held:
+        person, body = blind(held.person), packed(held.whose, held.body)
+        return replace(
+            held,
+            person=person,
+            body=self.envelope.seal(body, place_of("held", person, held.id)) if body else b"",
+            whose="",
+            subject=_keyed(key, held.subject) if held.subject else "",
+            tokens=tuple(_keyed(key, token) for token in held.tokens),
+            digest=hmac.digest(key, held.body, "sha256")[:16],
+        )
+
+    def _beheld(self, held: Held, opening: _Opening) -> Held:
+        """A resource opened; whom it is about, the database has a digest of alone."""
+        if held.deleted:
+            return replace(held, person="")
+        # without the node, whose id may change (:meth:`adapters.store.Store.repoint`)
+        whose, body = unpacked(opening(held.body, place_of("held", held.person, held.id)))
+        return replace(held, person="", whose=whose, body=body)
+
+    async def _blinding(self) -> bytes:
+        """The key that tokens, local patients and digests of bodies are blinded with: drawn once for a store
+        and sealed in it, so that it turns with the keys that seal, and stays while they do."""
+        while not self._blinding_key:
+            if kept := await self.document(BLINDING, BLINDING):
+                self._blinding_key = kept.body
+                break
+            drawn = Document(kind=BLINDING, id=BLINDING, body=secrets.token_bytes(32), at=datetime.now(UTC))
+            with suppress(KeyTaken):  # by another replica
+                await self.commit([], [drawn])
+        return self._blinding_key
 
     def _counting(self, tally: Tally) -> Tally:
         return replace(tally, body=self.envelope.seal(tally.body, _place_of_tally(tally)))
@@ -250,9 +315,9 @@ def _place(document: Document) -> str:
     return place_of("document", document.kind, document.id)
 
 
-def _place_of_held(held: Held) -> str:
-    """Without the node, whose id may change (:meth:`adapters.store.Store.repoint`)."""
-    return place_of("held", held.person, held.id)
+def _keyed(key: bytes, text: str) -> str:
+    """What stands in the database for what can be guessed."""
+    return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256")[:12].hex()
 
 
 def _place_of_tally(tally: Tally) -> str:

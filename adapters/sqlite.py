@@ -12,7 +12,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,6 +25,7 @@ from adapters import _sqlite_results as results
 from adapters import _sqlite_tables as tables
 from adapters.errors import KeyTaken, StoreUnavailable
 from adapters.schema import (
+    HIGHEST,
     INT64,
     SECRETS,
     TRIM,
@@ -46,6 +47,7 @@ from adapters.store import (
     Document,
     Head,
     Held,
+    Holding,
     Pointer,
     Secret,
     Tally,
@@ -130,6 +132,13 @@ class SqliteStore:
         query = "SELECT * FROM document WHERE kind = ? AND id > ? ORDER BY id LIMIT ?"
         return [row_document(row) for row in self._rows(query, kind, after, limit)]
 
+    async def keyed(self, kind: str, begin: str, after: str = "", limit: int = 100) -> list[Document]:
+        query = (
+            "SELECT * FROM document WHERE kind = ? AND key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ?"
+        )
+        rows = self._rows(query, kind, begin, after, begin + HIGHEST, limit)
+        return [row_document(row) for row in rows]
+
     async def prune(self, kind: str, before: str) -> int:
         return await self._delete("DELETE FROM document WHERE kind = ? AND id < ?", (kind, before))
 
@@ -165,20 +174,49 @@ class SqliteStore:
         self,
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
-        gone: Sequence[tuple[str, str, str]] = (),
         afresh: Sequence[tuple[str, str]] = (),
-    ) -> int:
-        erased = await self._write(lambda connection: results.hold(connection, held, pointers, gone, afresh))
-        if gone or erased:
-            await self._truncate()
-        return erased
+        expected: Mapping[tuple[str, str], int] | None = None,
+    ) -> Holding:
+        return await self._write(
+            lambda connection: results.hold(connection, held, pointers, afresh, expected or {})
+        )
 
     async def held(
         self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
     ) -> list[Held]:
         among, values = results.named(person=persons, node=nodes)
-        query = f"SELECT * FROM held WHERE {among} AND at >= ? ORDER BY at DESC, node, id LIMIT ?"  # noqa: S608
-        return [row_held(row) for row in self._rows(query, *values, micros(since), limit)]
+        query = (
+            f"SELECT * FROM held WHERE {among} AND at >= ? AND {results.CURRENT} ORDER BY at DESC, node, id"  # noqa: S608
+        )
+        return self._held(f"{query} LIMIT ?", *values, micros(since), limit)
+
+    async def place(self, node: str, ids: Sequence[str]) -> list[Held]:
+        if len(ids) == 1:
+            return self._held(results.PLACE, node, ids[0])
+        among, values = results.named(node=[node], id=ids)
+        # of those from before there were versions, the newest comes last and stays
+        found = self._held(f"SELECT * FROM held WHERE {among} AND newest = 1 ORDER BY at", *values)  # noqa: S608
+        return [*{one.id: one for one in found}.values()]
+
+    async def version(self, node: str, id: str, version: int) -> Held | None:  # noqa: A002
+        query = "SELECT * FROM held WHERE node = ? AND id = ? AND version = ? ORDER BY at DESC LIMIT 1"
+        return next(iter(self._held(query, node, id, min(version, INT64))), None)
+
+    async def versions(self, node: str, id: str, limit: int) -> list[Held]:  # noqa: A002
+        query = "SELECT * FROM held WHERE node = ? AND id = ? ORDER BY version DESC, at DESC LIMIT ?"
+        return self._held(query, node, id, limit)
+
+    async def listed(self, node: str, type: str, tokens: Sequence[str], limit: int) -> list[Held]:  # noqa: A002
+        among, values = results.listed(node, type, tokens)
+        query = f"SELECT held.* FROM held WHERE {among} ORDER BY saved DESC, id LIMIT ?"  # noqa: S608
+        return self._held(query, *values, limit)
+
+    async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
+        query = "SELECT * FROM held WHERE node = ? AND subject = ? AND person = '' LIMIT ?"
+        return self._held(query, node, subject, limit)
+
+    async def adopt(self, held: Sequence[Held]) -> None:
+        await self._write(lambda connection: results.adopt(connection, held))
 
     async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
         among, values = results.named(person=persons)
@@ -377,13 +415,18 @@ class SqliteStore:
     def _rows(self, query: str, *values: object) -> list[Any]:
         if self._reader is None:
             raise self._unavailable("it is not open")
-        if not all(storable(value) for value in values if isinstance(value, str)):
-            return []
-        with self._errors():
+        try:
             return self._reader.execute(query, values).fetchall()
+        except UnicodeEncodeError:  # no row has a lone surrogate
+            return []
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(str(error)) from error
 
     def _row(self, query: str, *values: object) -> Any:
         return next(iter(self._rows(query, *values)), None)
+
+    def _held(self, query: str, *values: object) -> list[Held]:
+        return [row_held(row) for row in self._rows(query, *values)]
 
     def _document(self, query: str, kind: str, name: str) -> Document | None:
         row = self._row(query, kind, name)

@@ -17,11 +17,11 @@ does not answer in time, and leaks no exception of a driver.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from adapters.errors import KeyTaken, StoreError
@@ -85,21 +85,59 @@ class Tally(Struct, frozen=True, kw_only=True):
 
 
 class Held(Struct, frozen=True, kw_only=True):
-    """A resource that an institution published to this gateway: the results index.
+    """A version of a resource that an institution published to this gateway: the results index.
 
-    ``person`` is the pseudonym of whom it is about, ``node`` through which node it came, ``id`` its place
-    there (``<Type>/<id>``), ``at`` (aware) when it was performed, else reported. One stands for each person,
-    node and id. Making one raises StoreError as a document does.
+    ``node`` is the node it came through, ``id`` its place there (``<Type>/<id>``): one of them is the newest
+    at a place, and the versions before it stay. An empty ``body`` says that it was deleted. ``person`` is the
+    pseudonym of whom it is about, and ``whose`` his identifier (``<system>|<number>``); both are empty where
+    nobody knows or it is about nobody, and such a resource is found by its place and ``tokens`` alone. ``at``
+    (aware) is when it was performed, else reported. ``version`` (from 1) and ``saved`` (aware) are of this
+    version; the store counts the versions itself.
+
+    ``subject`` is the local Patient that it names (``Patient/<id>``), who may become known later
+    (:func:`attribute`), ``tokens`` what else it is found by, such as identifiers; ``digest`` tells bodies
+    apart, and is the body's own where it is left empty. A store does not tell these three back, nor whose a
+    deleted one was. Tokens and subjects never hold the number of a person. Making one raises StoreError as a
+    document does.
     """
 
-    person: str
+    person: str = ""
     at: datetime
     node: str
     id: str
     body: bytes
+    version: int = 1
+    saved: datetime = field(default_factory=lambda: datetime.now(UTC))
+    whose: str = ""
+    subject: str = ""
+    tokens: tuple[str, ...] = ()
+    digest: bytes = b""
 
     def __post_init__(self) -> None:
-        _refuse_unfit("a held resource", (self.person, self.node, self.id), (self.at,))
+        texts = (self.node, self.id, self.person, self.whose, self.subject, *self.tokens)
+        if not (self.node and self.id and storable("".join(texts))):
+            raise StoreError("a held resource needs node and id, and no text with NUL or lone surrogate")
+        if self.at.tzinfo is None or self.saved.tzinfo is None:
+            raise StoreError("the time of a held resource has no time zone")
+
+    @property
+    def type(self) -> str:
+        """The resource's type."""
+        return self.id.partition("/")[0]
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the resource is gone with this version."""
+        return not self.body
+
+
+class Holding(Struct, frozen=True):
+    """What was held: how many results and pointers went that came ``afresh`` without them, and the resources
+    of the call in their order, as they stand now. One of which the same bytes stood there already has its
+    former version and time; one that was to be deleted and never was there has version 0."""
+
+    gone: int
+    held: tuple[Held, ...]
 
 
 class Pointer(Struct, frozen=True, kw_only=True):
@@ -118,7 +156,11 @@ class Pointer(Struct, frozen=True, kw_only=True):
     published: bool = False
 
     def __post_init__(self) -> None:
-        _refuse_unfit("a pointer", (self.person, self.node, self.group), (self.first, self.last, self.noted))
+        names = (self.person, self.node, self.group)
+        if not (all(names) and storable("".join(names))):
+            raise StoreError("a pointer needs all its names, without NUL or lone surrogate")
+        if any(time.tzinfo is None for time in (self.first, self.last, self.noted)):
+            raise StoreError("the time of a pointer has no time zone")
 
 
 class Head(Struct, frozen=True):
@@ -199,6 +241,11 @@ class Store(Protocol):
         """
         ...
 
+    async def keyed(self, kind: str, begin: str, after: str = "", limit: int = 100) -> list[Document]:
+        """At most ``limit`` documents whose key begins so (not empty) and comes after ``after``, in the order
+        of the keys' UTF-8 bytes."""
+        ...
+
     async def prune(self, kind: str, before: str) -> int:
         """Delete the documents of a kind whose id comes before ``before``, and say how many there were.
 
@@ -233,21 +280,52 @@ class Store(Protocol):
         self,
         held: Sequence[Held],
         pointers: Sequence[Pointer] = (),
-        gone: Sequence[tuple[str, str, str]] = (),
         afresh: Sequence[tuple[str, str]] = (),
-    ) -> int:
-        """Delete what is ``gone`` (person, node, id), then keep resources and pointers in place of those that
-        stand for the same. A pointer that is there already is widened: the earlier first, the later last, the
-        newer noted, and published once either is. Of a person and node in ``afresh`` everything that stood
-        there goes first; says how many those were. Durable as ``commit``, in one transaction, and harmless
-        to repeat.
+        expected: Mapping[tuple[str, str], int] | None = None,
+    ) -> Holding:
+        """Keep a new version of these resources, and pointers; of a place that stands here twice the last.
+
+        Versions of a place count up by one; what stood there stays as a former version. Where the same bytes
+        stand there, they get no new version, and are found from now on as this call says. A pointer that is
+        there already is widened: the earlier first, the later last, the newer noted, and published once
+        either is. Of a person and node in ``afresh`` the pointers go first, and the resources that are not in
+        this call are deleted. Durable as ``commit``, in one transaction, and harmless to repeat.
+
+        ``expected`` has, for a node and id, the version that must stand there (0: none, not even one that
+        says it was deleted). Raises VersionTaken where another one does; then nothing was kept.
         """
         ...
 
     async def held(
         self, persons: Sequence[str], since: datetime, nodes: Sequence[str], limit: int = 1000
     ) -> list[Held]:
-        """At most ``limit`` resources of these pseudonyms and nodes from ``since`` on, the newest first."""
+        """At most ``limit`` resources of these pseudonyms and nodes from ``since`` on, the newest first: of
+        each the newest version, and none that is deleted."""
+        ...
+
+    async def place(self, node: str, ids: Sequence[str]) -> list[Held]:
+        """The newest version at these places of a node, also where it says that the resource is deleted."""
+        ...
+
+    async def version(self, node: str, id: str, version: int) -> Held | None:  # noqa: A002
+        """That version of the resource at a place, or None."""
+        ...
+
+    async def versions(self, node: str, id: str, limit: int) -> list[Held]:  # noqa: A002
+        """At most ``limit`` versions of the resource at a place, the newest first."""
+        ...
+
+    async def listed(self, node: str, type: str, tokens: Sequence[str], limit: int) -> list[Held]:  # noqa: A002
+        """At most ``limit`` resources of a type at a node that are not deleted, the newest saved first; with
+        ``tokens`` those that have one of them, or name one of them as their subject."""
+        ...
+
+    async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
+        """At most ``limit`` versions, former ones too, that name this local Patient and are nobody's yet."""
+        ...
+
+    async def adopt(self, held: Sequence[Held]) -> None:
+        """These versions, which were nobody's, become their ``person``'s. Durable as ``commit``."""
         ...
 
     async def pointers(self, persons: Sequence[str]) -> list[Pointer]:
@@ -257,15 +335,17 @@ class Store(Protocol):
     async def unhold(
         self, *, persons: Sequence[str] = (), node: str = "", before: datetime | None = None
     ) -> int:
-        """Delete the resources and pointers that all the given conditions hold for (at least one is given;
-        ``before``: whose time, a pointer's ``last``, lies earlier), and say how many there were. Durable as
-        ``commit``. Raises StoreError where no condition is given.
+        """Delete the resources, in all their versions, and pointers that all the given conditions hold for
+        (at least one is given; ``before``: whose time, a pointer's ``last``, lies earlier), and say how many
+        versions and pointers there were. Nothing tells of them afterwards. Durable as ``commit``. Raises
+        StoreError where no condition is given.
         """
         ...
 
     async def repoint(self, node: str, to: str) -> int:
-        """A node has another id from now on: its resources and pointers go with it. Where the other id has
-        the same resource already, that one stays; a pointer is widened. Durable as ``commit``.
+        """A node has another id from now on: its resources, in all their versions, and pointers go with it.
+        Where the other id has something at the same place, that stays alone; a pointer is widened. Durable as
+        ``commit``.
 
         Says how many there were.
         """
@@ -320,6 +400,16 @@ class Store(Protocol):
         ...
 
 
+async def attribute(store: Store, node: str, subject: str, person: str, whose: str) -> list[Held]:
+    """What named a local Patient before he was known becomes his: the versions that did."""
+    done: list[Held] = []
+    while found := await store.waiting(node, subject):
+        theirs = [replace(one, person=person, whose=whose) for one in found]
+        await store.adopt(theirs)
+        done += theirs
+    return done
+
+
 def storable(text: str) -> bool:
     """Whether both databases can hold the text: PostgreSQL knows no NUL, UTF-8 no lone surrogates."""
     if text.isascii():
@@ -362,14 +452,6 @@ def refuse_everything(persons: Sequence[str], node: str, before: datetime | None
     """Raise StoreError for a deletion without any condition."""
     if not persons and not node and before is None:
         raise StoreError("say of which persons, of which node or before when results are to be deleted")
-
-
-def _refuse_unfit(what: str, names: Sequence[str], times: Sequence[datetime]) -> None:
-    if not (all(names) and storable("".join(names))):
-        raise StoreError(f"{what} needs all its names, without NUL or lone surrogate")
-    for time in times:
-        if time.tzinfo is None:
-            raise StoreError(f"the time of {what} has no time zone")
 
 
 def refuse_repeats(entries: Sequence[Sealed], documents: Sequence[Document]) -> None:

@@ -8,6 +8,7 @@ driver (``SELECT 1``). Bodies are as long as a sealed laboratory Observation; th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import sqlite3
@@ -23,7 +24,7 @@ import asyncpg
 import uvloop
 
 from adapters.postgres import PostgresStore
-from adapters.schema import held_row
+from adapters.schema import held_row, micros
 from adapters.sqlite import SqliteStore
 from adapters.store import Held, Pointer, Store
 from bench.machine import heading
@@ -32,7 +33,7 @@ from gateway.demo.processes import MissingPeer
 
 COUNT, REPORTS, DAYS = 1_000_000, 5, 365
 NODES = [f"node-{number}" for number in range(10)]
-BODY = 700
+BODY, _DIGEST = 700, bytes(16)
 WINDOW = timedelta(days=180)
 ASKED, FLIGHT = 2_000, 16
 NOW = datetime.now(UTC)
@@ -59,18 +60,42 @@ def person(number: int) -> str:
 
 
 def resource(one: str, at: datetime, node: str, id_: str, body: bytes) -> Held:
-    return Held(person=one, at=at, node=node, id=id_, body=body)
+    """A resource as sealing leaves it, with an identifier and a subject."""
+    token, whom = (hashlib.sha256(name.encode()).hexdigest()[:24] for name in (f"{one}{id_}", one))
+    return Held(
+        person=one,
+        at=at,
+        node=node,
+        id=id_,
+        body=body,
+        saved=at,
+        subject=whom,
+        tokens=(token,),
+        digest=_DIGEST,
+    )
 
 
-def rows(count: int) -> Iterator[tuple[object, ...]]:
-    """Rows of ``held`` in the order of time; each person has as many."""
+def resources(count: int) -> Iterator[Held]:
+    """Held resources in the order of time; each person has as many."""
     persons = [person(number) for number in range(count // REPORTS)] * REPORTS
     random.Random(1).shuffle(persons)  # noqa: S311
     step = timedelta(days=DAYS) / count
     for number, one in enumerate(persons):
         at = NOW - timedelta(days=DAYS) + number * step
         body = number.to_bytes(8, "big") * (BODY // 8)
-        yield held_row(resource(one, at, NODES[number % len(NODES)], f"Observation/{number}", body))
+        yield resource(one, at, NODES[number % len(NODES)], f"Observation/{number}", body)
+
+
+def rows(count: int) -> Iterator[tuple[object, ...]]:
+    """Their rows of ``held``."""
+    return map(held_row, resources(count))
+
+
+def tokens(count: int) -> Iterator[tuple[object, ...]]:
+    """Their rows of ``token``."""
+    for one in resources(count):
+        for token in one.tokens:
+            yield one.node, token, one.id, micros(one.at)
 
 
 async def sqlite(file: Path, count: int) -> None:
@@ -79,7 +104,8 @@ async def sqlite(file: Path, count: int) -> None:
     began = time.perf_counter()
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        connection.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows(count))
+        connection.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows(count))
+        connection.executemany("INSERT INTO token VALUES (?, ?, ?, ?)", tokens(count))
     filled = time.perf_counter() - began
     size = os.path.getsize(file)  # noqa: ASYNC240 - nothing else runs
 
@@ -98,10 +124,13 @@ async def postgresql(url: str, count: int) -> None:
     connection: Any = await asyncpg.connect(url)
     began = time.perf_counter()
     await connection.copy_records_to_table("held", records=rows(count), timeout=600)
+    await connection.copy_records_to_table("token", records=tokens(count), timeout=600)
     filled = time.perf_counter() - began
-    await connection.execute("ANALYZE held", timeout=600)
-    sizes = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('held') WHERE isleaf"
-    size = int(await connection.fetchval(sizes))
+    await connection.execute("ANALYZE held; ANALYZE token", timeout=600)
+    sizes = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree($1) WHERE isleaf"
+    held, told = [int(await connection.fetchval(sizes, table)) for table in ("held", "token")]
+    print(f"  PostgreSQL: held {held / count:,.0f}, token {told / count:,.0f} bytes for each resource")
+    size = held + told
 
     async def bare() -> None:
         await connection.fetchval("SELECT 1")
@@ -136,6 +165,16 @@ async def measure(
         lab = Pointer(person=one, node=NODES[0], group="lab", first=NOW, last=NOW, noted=NOW, published=True)
         await store.hold(report, [lab])
 
+    async def place(number: int) -> None:
+        assert await store.place(NODES[number % len(NODES)], (f"Observation/{number}",))
+
+    async def found(number: int) -> None:
+        node, id_ = NODES[number % len(NODES)], f"Observation/{number}"
+        (one,) = await store.place(node, (id_,))
+        assert await store.listed(
+            node, "Observation", resource(one.person, NOW, node, id_, b"").tokens[:1], 10
+        )
+
     async def point(number: int) -> None:
         await store.pointers([person(number)])
 
@@ -148,6 +187,8 @@ async def measure(
         ("a report of three resources held, with its pointer", hold, 1),
         (f"the same, {FLIGHT} in flight", hold, FLIGHT),
         ("one patient's pointers", point, 1),
+        ("one resource by its place", place, 1),
+        ("the same, and by a token of it", found, 1),
         ("a bare SELECT 1", nothing, 1),
     ):
         print(f"  {title}: {what}: {await timed(call, flight)}")

@@ -7,8 +7,9 @@ kept as they came; the Patient is not kept at all.
 
 Order of writing: first the index, then the evidence, then the answer. Whoever got no answer repeats the
 request, which writes the same again; whoever got one finds it again under the request's id. A later
-publication replaces what an earlier one said of the same resource, so those of one person come one after
-another, each when the one before was answered.
+publication counts for what an earlier one said of the same resource, whose former versions stay until they
+expire; so those of one person come one after another, each when the one before was answered. What is written
+over FHIR (:mod:`gateway.repository`) lies in the same place, as versions of the same resources.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from adapters import KeyTaken, NodeFaulty
-from adapters.fhir_read import DiagnosticReport, ImagingStudy, Key, Observation, Patient, Unreadable, read
+from adapters.fhir_read import Key, Patient, Unreadable, read
 from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
-from adapters.fhir_time import span
 from adapters.published import RECORDS
-from adapters.store import Document, Held, Pointer, widened
+from adapters.store import Document, Held, Pointer, attribute, widened
 from gateway.access.clients import Client
 from gateway.checks import SKEW, read_person
-from gateway.errors import BadRequest, EvidenceUnavailable, NotPermitted, RequestIdReused
+from gateway.errors import BadRequest, EvidenceUnavailable, RequestIdReused
 from gateway.evidence import Evidence, keep
+from gateway.holding import held_of, node_of, written
 from gateway.ids import new_id
 from gateway.model import (
     BundleIn,
@@ -53,11 +54,6 @@ from security.pseudonym import Pseudonyms
 KIND = "publication"
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _NAME = re.compile(rf"({'|'.join(RECORDS)})/{_ID.pattern}")
-_TIMED: Mapping[str, type[Observation | DiagnosticReport | ImagingStudy]] = {
-    "Observation": Observation,
-    "DiagnosticReport": DiagnosticReport,
-    "ImagingStudy": ImagingStudy,
-}
 
 
 class _Kept(Struct, frozen=True):
@@ -68,10 +64,11 @@ class _Kept(Struct, frozen=True):
 
 
 class _Parcel(Struct, frozen=True):
-    """The records of a bundle by name, each with its time, and the results that are read in them."""
+    """The records of a bundle by name, the results that are read in them, and the Patient whom they name."""
 
-    records: Mapping[str, tuple[datetime, bytes]] = {}
+    records: Mapping[str, bytes] = {}
     results: tuple[Result, ...] = ()
+    subject: str = ""
 
 
 class Publications:
@@ -91,7 +88,7 @@ class Publications:
             EvidenceUnavailable: it could not be recorded; repeat it.
         """
         client.require("publisher")
-        node = self._node(request.node, client)
+        node = node_of(self._gateway, client, request.node)
         person = read_person(request.patient)
         now = datetime.now(UTC)
         pseudonyms = await self._gateway.pseudonyms(person)
@@ -103,25 +100,13 @@ class Publications:
             parcel = _Parcel()
             if request.bundle is not UNSET:
                 parcel = read_bundle(request.bundle, person, node, self._gateway.rules.normaliser, now)
-            kept = await self._carry_out(request, parcel, client, pseudonyms, key, digests[0], now)
+            kept = await self._carry_out(request, parcel, client, person, pseudonyms, key, digests[0], now)
         if kept.body_digest not in digests:
             raise RequestIdReused(
                 "this request id was used before with another body; a new publication needs a new id",
                 field="request_id",
             )
         return kept.answer
-
-    def _node(self, name: str, client: Client) -> NodeSettings:
-        """The node, where the client speaks for its institution; which others there are is not told."""
-        gateway = self._gateway
-        for placed in gateway.nodes.placed():
-            held = gateway.nodes.holdings().get(name, frozenset())
-            if placed.settings.id == name and client.institution and client.institution in held:
-                return placed.settings
-        raise NotPermitted(
-            f"client {client.id} speaks for no institution of a node {name!r}; its operator knows the nodes",
-            field="node",
-        )
 
     async def _kept(self, key: str) -> _Kept | None:
         document = await self._gateway.store.find(KIND, key)
@@ -136,6 +121,7 @@ class Publications:
         request: PublicationIn,
         parcel: _Parcel,
         client: Client,
+        of: Identifier,
         pseudonyms: Pseudonyms,
         key: str,
         body_digest: str,
@@ -143,17 +129,27 @@ class Publications:
     ) -> _Kept:
         gateway, person = self._gateway, pseudonyms.current
         evidence = Evidence.of(gateway, client.id, now)
+        theirs = written(of)
         held = [
-            Held(person=person, at=at, node=request.node, id=name, body=body)
-            for name, (at, body) in parcel.records.items()
+            held_of(request.node, name, body, now, person=person, whose=theirs)
+            for name, body in parcel.records.items()
         ]
         pointers = _pointers(request, parcel.results, person, now)
-        # under a former pseudonym the resource is the same one, in the state before
-        gone = [(former, request.node, name) for former in pseudonyms.former for name in parcel.records]
-        gone += [(one, request.node, name) for one in pseudonyms.all for name in request.removed]
+        standing = await gateway.store.place(request.node, [parcel.subject, *request.removed])
+        others = {one.id for one in standing if one.whose not in ("", theirs)}
+        if parcel.subject in others:
+            raise BadRequest("has a Patient who is somebody else at this node", field="bundle.entry")
+        deleted = [
+            Held(person=person, at=now, node=request.node, id=name, body=b"")
+            for name in request.removed
+            if name not in others
+        ]
         # in one transaction: a check in between must not find the person unknown
         afresh = [(one, request.node) for one in pseudonyms.all] if request.afresh else []
-        removed = len(request.removed) + await gateway.store.hold(held, pointers, gone, afresh)
+        holding = await gateway.store.hold([*deleted, *held], pointers, afresh)
+        removed = len(request.removed) + holding.gone
+        if parcel.subject:
+            await attribute(gateway.store, request.node, parcel.subject, person, theirs)
         publication = new_id(now)
         sealed = evidence.publication(
             {
@@ -235,7 +231,7 @@ def read_bundle(
     """
     patient = _patient(bundle.entry, person)
     collected = Records("", person)
-    records: dict[str, tuple[datetime, bytes]] = {}
+    records: dict[str, bytes] = {}
     for index, entry in enumerate(bundle.entry):
         place, key = f"bundle.entry[{index}].resource", _key(entry.resource)
         if key.resource_type == "Patient":
@@ -250,7 +246,7 @@ def read_bundle(
                 collected.take_specimen(patient, entry.resource)
             else:
                 collected.take(patient, key.resource_type, index, entry.resource)
-            records[name] = _time(entry.resource, key.resource_type, now), bytes(entry.resource)
+            records[name] = bytes(entry.resource)
         except NodeFaulty:
             raise BadRequest(
                 "is about another subject than the bundle's Patient (as Patient/id)",
@@ -261,7 +257,7 @@ def read_bundle(
     results = collected.results(Reader(node.id, node.institution, normaliser))
     if collected.unreadable:
         raise BadRequest(f"has a value that is none: {collected.unreadable[0]}", field="bundle")
-    return _Parcel(records, tuple(results))
+    return _Parcel(records, tuple(results), f"Patient/{patient.id}")
 
 
 def _patient(entries: Sequence[EntryIn], person: Identifier) -> Patient:
@@ -282,17 +278,6 @@ def _key(raw: Raw) -> Key:
         return read(raw, Key)
     except Unreadable:
         return Key(resource_type="")
-
-
-def _time(raw: Raw, type_: str, now: datetime) -> datetime:
-    """By when a record is found: the end of the time that searches look at; the moment of publishing for one
-    that states none, or is looked at only beside others.
-
-    Raises:
-        Unreadable: it is not what its type says.
-    """
-    stated = span(read(raw, _TIMED[type_]).bounded) if type_ in _TIMED else None
-    return stated[1] - timedelta(microseconds=1) if stated else now
 
 
 def _pointers(request: PublicationIn, results: Iterable[Result], person: str, now: datetime) -> list[Pointer]:

@@ -13,8 +13,8 @@ from mapping import Normaliser
 from security.identity import Identifier
 
 SYSTEM = "urn:oid:2.16.156.10011.1.3"
-NUMBER = "990000198001010016"
-OTHER_NUMBER = "990000198502020022"
+NUMBER = "990000198001010012"
+OTHER_NUMBER = "990000198502020024"
 MRN_SYSTEM = "urn:lianren:mrn:EX-CQ-01"
 MRN = "CQ01007013"
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)

@@ -17,9 +17,15 @@ from pathlib import Path
 
 from adapters.errors import StoreError
 from adapters.migrations.statements import Dialect
-from adapters.migrations.versions import v0001_ledger, v0002_tallies, v0003_subtrees, v0004_results
+from adapters.migrations.versions import (
+    v0001_ledger,
+    v0002_tallies,
+    v0003_subtrees,
+    v0004_results,
+    v0005_versions,
+)
 
-HISTORY = (v0001_ledger, v0002_tallies, v0003_subtrees, v0004_results)
+HISTORY = (v0001_ledger, v0002_tallies, v0003_subtrees, v0004_results, v0005_versions)
 REVISIONS = tuple(version.revision for version in HISTORY)
 HEAD = REVISIONS[-1]
 TABLE = "schema_revision"

@@ -12,10 +12,10 @@ The classes (``[retention]``, with the law behind them in ``docs/operator.md``) 
     cited       payloads, check and outcomes of an exchange of which an outcome says ``cited``: as long as the
                 record it stands in
 
-Results that were published here and pointers to results (``index_days``) are copies of what hospitals keep:
-they go by the time of the result, and no entry tells of it. Erasing a person takes them along, and the facts
-beside the marks of his results. Marks, consents, key lists,
-catalogues and what was erased are kept: they name nobody, or hold for longer than any decision. Every class
+What was published here, in all its versions, and pointers to results (``index_days``) are copies of what
+hospitals keep: they go by the time of the result, and no entry tells of it. Erasing a person takes them
+along, and the facts beside the marks of his results. Marks, consents, key lists, catalogues and what was
+erased are kept: they name nobody, or hold for longer than any decision. Every class
 remembers how far it came, so that a run costs what became due since the last one.
 """
 

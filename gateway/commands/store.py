@@ -50,14 +50,15 @@ def upgrade(config: Config) -> None:
 @app.command("downgrade")
 def downgrade(
     config: Config,
-    revision: Annotated[str, typer.Argument(help="The earlier revision, such as 0003 (of version 0.3).")],
+    revision: Annotated[str, typer.Argument(help="The earlier revision, such as 0004 (of version 0.4).")],
     yes: Annotated[bool, typer.Option("--yes", help="Lose what later revisions keep.")] = False,
 ) -> None:
     """Take the tables back for an earlier version, while no gateway runs. The ledger stays whole."""
     from gateway.wiring import open_tables
 
     if not yes:
-        raise Stop("lianren: what later revisions keep (0004: published results) is lost: add --yes")
+        kept = "0005: former versions of what was published; 0004: published results"
+        raise Stop(f"lianren: what later revisions keep ({kept}) is lost: add --yes")
     with plainly():
         asyncio.run(open_tables(settings_from(config)).downgrade(revision))
     console().print(f"表结构已退回版本 the tables have revision {revision}", markup=False)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -690,3 +690,40 @@ def test_a_search_shows_only_what_was_searched_for(
     assert [match.key.id for match in answer.matches] == shown
     assert words in answer.report.detail
     assert bool(words) == bool(answer.report.fault)
+
+
+def test_a_search_for_the_person_shows_the_patient_as_he_is_now() -> None:
+    seen: list[str] = []
+
+    def reply(first: str, body: bytes) -> Reply:
+        seen.append(first)
+        if first.startswith("GET /Patient/p1 "):
+            return http_answer(json.dumps(patient() | {"gender": "female"}).encode())
+        return fhir_reply({})(first, body)
+
+    with misbehave(reply) as url:
+        (match,) = searching(node(url), "Patient", "").matches
+    assert (match.key.id, b"female" in bytes(match.raw)) == ("p1", True)
+    assert not any(NUMBER in first for first in seen)
+
+
+@pytest.mark.parametrize(("type_", "by"), [("ServiceRequest", "authored"), ("Specimen", "collected")])
+def test_what_often_has_no_time_is_searched_without_one_and_sorted_by_it(type_: str, by: str) -> None:
+    seen: list[bytes] = []
+    one = {
+        "resourceType": type_,
+        "id": "x1",
+        "subject": {"reference": "Patient/p1"},
+        "authoredOn": "2026-11-10T08:00:00+08:00",
+        "collection": {"collectedDateTime": "2026-11-10T08:00:00+08:00"},
+    }
+
+    def reply(first: str, body: bytes) -> Reply:
+        if type_ in first:
+            seen.append(body)
+        return fhir_reply({type_: searchset(one)})(first, body)
+
+    with misbehave(reply) as url:
+        (match,) = searching(node(url), type_, by).matches
+    assert match.at == datetime(2026, 11, 10, tzinfo=UTC).timestamp()
+    assert by.encode() not in seen[0]

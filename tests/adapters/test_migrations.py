@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from adapters import migrations
 from adapters.errors import StoreError
@@ -35,7 +36,7 @@ KEPT = [
     Document(kind="case", id=new_id(AT), body=b"case", at=AT),
     Document(kind="keys", id="sc", key="k", body=b"keys", at=AT),
 ]
-HELD = Held(person="p1", at=AT, node="cq-his", id="Observation/1", body=b"held")
+HELD = Held(person="p1", at=AT, node="cq-his", id="Observation/1", body=b"held", saved=AT)
 POINTER = Pointer(person="p1", node="cq-his", group="lab", first=AT, last=AT, noted=AT)
 
 
@@ -178,6 +179,39 @@ async def test_the_way_back_and_forth_keeps_the_ledger_and_the_documents(
     await store.close()
 
 
+async def test_what_0_4_held_is_adopted_as_first_versions(database: Database) -> None:
+    store = database.store()
+    await store.open()
+    await store.close()
+    await store.downgrade("0004")
+    await database.run(
+        "INSERT INTO held VALUES ($1, $2, $3, $4, $5)", [("p1", 1_000_000, "cq-his", "Observation/1", b"old")]
+    )
+    await store.open()
+    first = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    (held,) = await store.held(["p1"], first, ["cq-his"])
+    assert held == Held(
+        person="p1", at=first, node="cq-his", id="Observation/1", body=b"old", version=1, saved=first
+    )
+    assert await store.place("cq-his", ["Observation/1"]) == [held]
+    assert [one.version for one in (await store.hold([HELD])).held] == [2]
+    assert await store.versions("cq-his", "Observation/1", 5) == [replace(HELD, version=2), held]
+    await store.close()
+
+
+async def test_the_way_back_to_0_4_keeps_what_counts(database: Database) -> None:
+    store = database.store()
+    await store.open()
+    await store.hold([HELD, replace(HELD, id="Observation/2"), replace(HELD, id="Observation/3", person="")])
+    await store.hold(
+        [replace(HELD, body=b"newer", tokens=("t",)), replace(HELD, id="Observation/2", body=b"")]
+    )
+    await store.close()
+    await store.downgrade("0004")
+    found = await database.run("SELECT person, id, body FROM held")
+    assert [tuple(row) for row in found] == [("p1", "Observation/1", b"newer")]
+
+
 async def test_a_replica_of_the_version_before_loses_no_key_beside_the_new_tables(
     store_schema: str, store_seal: Seal
 ) -> None:
@@ -226,7 +260,7 @@ async def test_a_store_of_a_newer_version_is_refused(database: Database) -> None
     assert await store.revision() == "0099"
 
 
-@pytest.mark.parametrize("to", ["0004", "0005", "base", ""])
+@pytest.mark.parametrize("to", ["0005", "0006", "base", ""])
 async def test_the_way_back_leads_to_an_earlier_revision_alone(database: Database, to: str) -> None:
     store = database.store()
     await store.open()

@@ -22,6 +22,7 @@ from adapters.published import LIMIT, REMEMBERED_S, PublishedNode
 from adapters.sqlite import SqliteStore
 from adapters.store import Held
 from gateway.demo.people import check_digit
+from gateway.holding import held_of
 from gateway.model import BundleIn, EntryIn
 from gateway.publications import read_bundle
 from gateway.readings import Readings
@@ -64,8 +65,8 @@ def held(*resources: dict[str, Any], number: str = NUMBER) -> list[Held]:
     bundle = BundleIn(resource_type="Bundle", type="collection", entry=entries)
     parcel = read_bundle(bundle, Identifier("resident", SYSTEM, number), SETTINGS, normaliser(), NOW)
     return [
-        Held(person=PERSON, at=at, node=SETTINGS.id, id=name, body=body)
-        for name, (at, body) in parcel.records.items()
+        held_of(SETTINGS.id, name, body, NOW, person=PERSON, whose=f"{SYSTEM}|{number}")
+        for name, body in parcel.records.items()
     ]
 
 

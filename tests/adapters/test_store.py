@@ -142,6 +142,16 @@ async def test_documents_page_in_the_order_of_their_ids_bytes(store_open: Store)
     assert [document.id for document in first + rest] == ids
 
 
+async def test_documents_are_paged_by_what_their_keys_begin_with(store_open: Store) -> None:
+    keys = ["a|1", "a|10", "a|2", "a|检", "a|𠮷"]
+    others = [doc("5", "a}"), doc("6", "a"), doc("7", "b|1"), doc("8"), doc("9", "a|3", kind="outcome")]
+    await store_open.commit([], [*others, *(doc(str(-n), key) for n, key in enumerate(keys))])
+    first = await store_open.keyed("check", "a|", limit=3)
+    rest = await store_open.keyed("check", "a|", after=first[-1].key, limit=3)
+    assert [document.key for document in first + rest] == keys
+    assert await store_open.document("check", first[0].id) == first[0]
+
+
 async def test_pruning_takes_the_documents_of_a_kind_before_an_id(store_open: Store) -> None:
     await store_open.commit(
         [], [doc(id_, f"key-{id_}") for id_ in ("1", "2", "3")] + [doc("1", kind="outcome")]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 Seal = Callable[[int], list[Sealed]]
 AT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
-HELD = Held(person="p1", at=AT, node="cq-his", id="Observation/1", body=b"held")
+HELD = Held(person="p1", at=AT, node="cq-his", id="Observation/1", body=b"held", saved=AT)
 
 
 def host(address: str) -> str:

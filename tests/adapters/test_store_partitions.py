@@ -30,7 +30,7 @@ def months(count: int) -> datetime:
 
 
 def held(at: datetime, id_: str = "Observation/1") -> Held:
-    return Held(person="p1", at=at, node="cq-his", id=id_, body=b"held")
+    return Held(person="p1", at=at, node="cq-his", id=id_, body=b"held", saved=NOW)
 
 
 def doc(at: datetime, kind: str = "check", key: str = "") -> Document:
@@ -64,7 +64,7 @@ async def places(database: Any, table: str) -> list[str]:
 
 
 async def test_a_new_store_has_partitions_ahead(store: PostgresStore, database: Any) -> None:
-    for table in ("held", "document_case", "document_record"):
+    for table in ("held", "token", "document_case", "document_record"):
         ahead = [f"{table}_{months(n):%Y%m}" for n in range(AHEAD + 1)]
         assert await partitions(database, table) == [*ahead, f"{table}_rest"]
     assert await store.partitioned_until() == months(AHEAD + 1)

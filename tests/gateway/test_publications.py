@@ -167,6 +167,12 @@ def test_what_was_removed_is_gone(live: Live, publisher: httpx.Client) -> None:
     assert ask(live.client(), body(patient=number(PERSON))).verdicts == ()
 
 
+def test_what_is_another_persons_is_not_removed(live: Live, publisher: httpx.Client) -> None:
+    send(publisher, publication(PERSON, *records().values()))
+    send(publisher, publication(IMAGED, removed=["Observation/edge-in-1-v1"]))
+    assert [one.id for one in held(live)] == ["Observation/edge-in-1-v1"]
+
+
 def test_a_publication_afresh_leaves_nothing_of_what_came_before(live: Live, publisher: httpx.Client) -> None:
     send(publisher, publication(PERSON, *records().values()))
     send(publisher, publication(PERSON, patient(), observation(id="other"), afresh=True))
