@@ -6,7 +6,8 @@ registered route as well, which describes it, and answers alike where it is reac
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from fastapi import APIRouter, FastAPI
 from msgspec import Struct
@@ -14,17 +15,28 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
+class Answered(NamedTuple):
+    """An answer with a status and headers of its own."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Answer = Callable[[FastAPI, Scope, Receive], Awaitable[bytes | Answered]]
+
+
 class Quick(Struct, frozen=True):
-    """A route, and what makes the bytes of its answer (200) in a media type."""
+    """A route, and what makes the bytes of its answer (200 where it says nothing else) in a media type;
+    ``below``: the address below which everything but operations is answered so."""
 
     route: Route
     media: str
-    answer: Callable[[FastAPI, Scope, Receive], Awaitable[bytes]]
+    answer: Answer
+    below: str = ""
 
 
-def quick(
-    router: APIRouter, path: str, media: str, answer: Callable[[FastAPI, Scope, Receive], Awaitable[bytes]]
-) -> list[Quick]:
+def quick(router: APIRouter, path: str, media: str, answer: Answer) -> list[Quick]:
     """The registered routes of a path, one for each set of methods, to be answered so."""
     routes = (route for route in router.routes if isinstance(route, Route) and route.path == path)
     return [Quick(route, media, answer) for route in routes]
@@ -41,7 +53,7 @@ class Direct:
         self._inner = inner
         self._app = app
         self._quick = {
-            (method, one.route.path): (
+            (method, f"{one.below}/" if one.below else one.route.path): (
                 one,
                 [(b"cache-control", b"no-store"), (b"content-type", one.media.encode())],
             )
@@ -54,12 +66,19 @@ class Direct:
         if scope["type"] == "http":
             if scope["path"].startswith("/fhir/"):
                 scope["path"] = scope["path"].rstrip("/")
-            if found := self._quick.get((scope["method"], scope["path"])):
+            method, path = scope["method"], scope["path"]
+            found = self._quick.get((method, path))
+            if not found and "$" not in path:
+                found = self._quick.get((method, path[: path.find("/", len("/fhir/")) + 1]))
+            if found:
                 one, headers = found
                 scope["route"] = one.route  # by which logs and traces name it
-                body = await one.answer(self._app, scope, receive)
+                status, body = 200, await one.answer(self._app, scope, receive)
+                if isinstance(body, Answered):
+                    status, told, body = body
+                    headers = headers + [(n.lower().encode(), v.encode()) for n, v in told.items()]
                 headers = [*headers, (b"content-length", b"%d" % len(body))]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
                 return
         await self._inner(scope, receive, send)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Protocol
 
 from msgspec import Struct
@@ -29,9 +30,25 @@ SEARCHED = ("Patient", "DiagnosticReport", "Observation", "ImagingStudy", "Servi
 MEDIA = "application/fhir+json"
 
 
+class Place(Struct, frozen=True):
+    """Where a resource stands: ``<Type>/<id>`` at a ``node`` (``<peer>/<node>`` behind another gateway; empty
+    where the address does not name one), and which ``version`` of it is meant, empty for the newest."""
+
+    type: str
+    id: str
+    node: str = ""
+    version: str = ""
+
+    @property
+    def below(self) -> str:
+        """The address below the service base, without a version."""
+        return f"{f'nodes/{self.node}/' if self.node else ''}{self.type}/{self.id}"
+
+
 class Kept(Struct, frozen=True, kw_only=True):
     """A version (from 1) of a resource: ``saved`` when (aware), ``body`` as it came; empty where this version
-    says that it was deleted. ``node`` is where it stands, empty on a shelf of one node."""
+    says that it was deleted. ``node`` is where it stands, empty on a shelf of one node. What a node counts
+    otherwise has its own ``tag`` for a version, if any, and the version 0."""
 
     type: str
     id: str
@@ -39,6 +56,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     saved: datetime
     body: bytes
     node: str = ""
+    tag: str = ""
 
     @property
     def deleted(self) -> bool:
@@ -48,12 +66,18 @@ class Kept(Struct, frozen=True, kw_only=True):
     @property
     def etag(self) -> str:
         """The weak entity tag of the version (R4 http.html#versioning)."""
-        return f'W/"{self.version}"'
+        return f'W/"{self.tag or self.version}"'
 
     @property
     def headers(self) -> dict[str, str]:
-        """ETag and Last-Modified."""
-        return {"ETag": self.etag, "Last-Modified": format_datetime(self.saved, usegmt=True)}
+        """ETag, where it is known which version this is, and Last-Modified."""
+        told = {"ETag": self.etag} if self.tag or self.version else {}
+        return told | {"Last-Modified": _http_date(self.saved)}
+
+
+@lru_cache(4096)
+def _http_date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
 
 
 class Change(Struct, frozen=True, kw_only=True):

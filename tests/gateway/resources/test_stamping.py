@@ -3,6 +3,8 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
+
 from gateway.resources.stamping import stamped
 from gateway.resources.values import Kept
 
@@ -33,3 +35,15 @@ def test_decimals_and_white_space_inside_a_member_stay_as_they_came() -> None:
 def test_the_members_keep_their_order() -> None:
     body = b'{"resourceType":"Observation","status":"final","meta":{},"id":"a1"}'
     assert list(json.loads(stamped(kept(body)))) == ["resourceType", "status", "meta", "id"]
+
+
+@pytest.mark.parametrize("rest", [b"", b',"status":"final","note":[{"text":"a"}]'])
+def test_a_resource_that_need_not_be_taken_apart_says_the_same(rest: bytes) -> None:
+    whole = b'{"resourceType":"Observation","id":"a1"' + rest + b"}"
+    assert stamped(kept(whole)) == stamped(kept(b" " + whole))
+
+
+def test_only_the_resources_own_meta_is_replaced() -> None:
+    contained = b'"contained":[{"resourceType":"Specimen","id":"s","meta":{"versionId":"77"}}]'
+    out = json.loads(stamped(kept(b'{"resourceType":"Observation","id":"a1",' + contained + b"}")))
+    assert (out["meta"]["versionId"], out["contained"][0]["meta"]["versionId"]) == ("3", "77")

@@ -1,0 +1,149 @@
+"""What is taken in: a resource is checked, and its bytes stay what they are.
+
+The bytes pass :func:`gateway.body.read_json` (UTF-8, no name twice), the models of fhir.resources (elements,
+cardinalities, forms of primitives) and one walk of our own for what those leave out
+(:mod:`gateway.resources.shape`). Everything that is wrong is told at once, but invariants only once the
+structure is right.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.fhir_read import FHIR_ID, Key
+from gateway.body import read_json
+from gateway.resources.issues import Issue, ResourceRefused
+from gateway.resources.shape import walk
+
+BOM = b"\xef\xbb\xbf"  # RFC 8259 section 8.1 lets a parser pass over it; what is kept goes on without
+
+
+class Taken(Struct, frozen=True):
+    """A resource that may be kept: its type and id, the fields it is found by, its bytes."""
+
+    type: str
+    id: str
+    key: Key
+    body: bytes
+
+
+def take(raw: bytes, type_: str, id_: str, *, new: bool = False) -> Taken:
+    """Check a resource for this place. A ``new`` one gets the id, whatever it carried before.
+
+    Raises:
+        BadBody: 400 for what is no JSON that every parser reads alike.
+        ResourceRefused: 422 with all that is wrong with it.
+    """
+    body = raw.removeprefix(BOM)
+    if issues := validated(body, type_, id_ if not new else ""):
+        raise ResourceRefused(issues)
+    if new:
+        members = msgspec.json.decode(body, type=dict[str, Raw])
+        body = msgspec.json.encode(members | {"id": Raw(msgspec.json.encode(id_))})
+    return Taken(type_, id_, msgspec.json.decode(body, type=Key), body)
+
+
+def validated(raw: bytes, type_: str, id_: str = "") -> tuple[Issue, ...]:
+    """What is wrong with a resource of this type (any of R4), to be put at the id where one is given.
+
+    Raises:
+        BadBody: 400 for what is no JSON that every parser reads alike.
+    """
+    body = raw.removeprefix(BOM)
+    read_json(body)
+    try:
+        resource = _typed(body, type_)
+    except ResourceRefused as refused:
+        return refused.issues
+    placed = []
+    if id_ and resource.get("id") != id_:
+        placed.append(Issue(f"{type_}.id", "value", "not the id of the address"))
+    elif id_ and not FHIR_ID.fullmatch(id_):
+        placed.append(Issue(f"{type_}.id", "value", "not a FHIR id: up to 64 letters, digits, '-' and '.'"))
+    return (*placed, *_faults(resource, body, type_))
+
+
+def check_bundle(raw: bytes) -> None:
+    """Check a Bundle around its resources, which :func:`take` checks one by one.
+
+    Raises:
+        BadBody: 400 for what is no JSON that every parser reads alike.
+        ResourceRefused: 422 with all that is wrong with it.
+    """
+    body = raw.removeprefix(BOM)
+    read_json(body)
+    bundle = _typed(body, "Bundle")
+    entries = bundle.get("entry")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        entries = []
+    bare = [{name: entry[name] for name in entry if name != "resource"} for entry in entries]
+    thin = [entry | _thin(entry["resource"]) if "resource" in entry else entry for entry in entries]
+    if issues := _faults(
+        bundle | ({"entry": thin} if thin else {}),
+        msgspec.json.encode(bundle | ({"entry": bare} if bare else {})),
+        "Bundle",
+    ):
+        raise ResourceRefused(issues)
+
+
+def _thin(resource: Any) -> dict[str, Any]:
+    """What of a resource counts for the Bundle around it."""
+    meta = resource.get("meta") if isinstance(resource, dict) else None
+    return {
+        "resource": {"resourceType": "Basic"} | ({"meta": meta} if isinstance(meta, dict) and meta else {})
+    }
+
+
+def _faults(resource: dict[str, Any], body: bytes, type_: str) -> list[Issue]:
+    modelled = _modelled(body, type_)
+    told = {issue.path for issue in modelled}
+    walked = walk(resource, judged=not modelled)
+    return modelled + [issue for issue in walked if issue.path not in told]
+
+
+def _typed(body: bytes, type_: str) -> dict[str, Any]:
+    resource = msgspec.json.decode(body)
+    if not isinstance(resource, dict) or resource.get("resourceType") != type_:
+        raise ResourceRefused([Issue("resourceType", "structure", f"not the {type_} that belongs here")])
+    return resource
+
+
+def _modelled(body: bytes, type_: str) -> list[Issue]:
+    from pydantic import ValidationError  # with the models half a second of import, not needed to serve
+
+    try:
+        _model(type_).model_validate_json(body)
+    except ValidationError as wrong:
+        errors = wrong.errors(include_input=False, include_url=False, include_context=False)
+        return [_issue(type_, str(error["type"]), error["loc"]) for error in errors]
+    except (ValueError, TypeError, AttributeError, KeyError, AssertionError):
+        return [Issue(type_, "structure", "cannot be read as this type")]
+    return []
+
+
+@cache
+def _model(type_: str) -> Any:
+    return getattr(import_module(f"fhir.resources.R4B.{type_.lower()}"), type_)
+
+
+_STRUCTURE = re.compile(r".*_type|json_invalid|model_validation_format")
+
+
+def _issue(type_: str, kind: str, place: tuple[int | str, ...]) -> Issue:
+    """An error of the models; their own message is left out, for it may repeat the value."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    if kind.endswith("missing"):
+        code, words = "required", "missing"
+    elif kind == "extra_forbidden":
+        code, words = "structure", "not an element of R4 in this place"
+    elif _STRUCTURE.fullmatch(kind):
+        code, words = "structure", "not of the element's type"
+    else:
+        code, words = "value", "not of the form that the element has"
+    return Issue(f"{type_}{path}", code, words)
