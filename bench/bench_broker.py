@@ -66,13 +66,13 @@ async def _over_http(ports: list[int]) -> None:
     over = [placed(node, **settings) for node in well]
     asked = question(budget=DEADLINE_MS / 1000)
 
-    async def prior(node: Node) -> Answer:
-        return await node.prior(asked)
+    async def prior(node: Node, question: Question) -> Answer:
+        return await node.prior(question)
 
     async with _broker(over) as b:
         alone, bare, raw, results = [], [], [], []
         for _ in range(ROUNDS):  # in turns, so that whatever else the machine does counts for all
-            alone.append(await _ms(lambda: prior(well[-1])))
+            alone.append(await _ms(lambda: prior(well[-1], asked)))
             bare.append(await _ms(lambda: asyncio.gather(*(node.prior(asked) for node in well))))
             raw.append(await _ms(lambda: b.broker.ask(asked, prior)))
             results.append(await _ms(lambda: b.broker.gather(asked, rules())))

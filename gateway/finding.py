@@ -1,5 +1,6 @@
 """Steps 3 to 5 of one question, the same for a hospital's check and for another gateway's question:
-ask the nodes, flag what is wrong with a record, mark the results, and write down what came back."""
+ask the nodes, flag what is wrong with a record, mark the results, and write down what came back. Beside it
+how a node is put a FHIR search."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from adapters import Question, Report
+from adapters import Answer, FhirNode, Node, PeerGateway, Question, Report
+from adapters.published import PublishedNode
 from adapters.store import Document
 from gateway.evidence import Evidence
 from gateway.marks.marking import BORROWED
 from gateway.marks.withdrawing import AMENDING
+from gateway.nodes import Unusable
 from gateway.rules import Rules
 from gateway.wiring import Gateway
 from mapping import LocalName
@@ -61,6 +64,29 @@ async def find(
         gathered.complete,
         tuple(document for new in issued for document in new.documents),
     )
+
+
+async def search(
+    node: Node, question: Question, type_: str, bound: str, conditions: Sequence[tuple[str, str]] = ()
+) -> Answer:
+    """One node's resources of a type about the person: a FHIR search, whoever asks it.
+
+    Nodes are told the person and one ``bound`` on the time, other gateways the ``conditions``, too (name and
+    value of search parameters), which they apply themselves.
+    """
+    if isinstance(node, FhirNode | PublishedNode):
+        return await node.search(question, type_, bound)
+    if isinstance(node, PeerGateway):
+        return await node.search(question, type_, bound, conditions)
+    if isinstance(node, Unusable):
+        return await node.prior(question)
+    return unasked(node)
+
+
+def unasked(node: Node) -> Answer:
+    """The answer of a node that holds no FHIR resources: nothing is left out where it is not asked."""
+    detail = "not asked: it holds no FHIR resources"
+    return Answer(report=Report(node=node.id, kind=node.kind, state="skipped", took_ms=0, detail=detail))
 
 
 async def _withdraw(gateway: Gateway, own: Sequence[Result], now: datetime, asked: float) -> None:

@@ -1,46 +1,65 @@
-"""Searches over all own nodes: the person's resources as the nodes sent them, and the state of every node.
+"""Searches over all nodes: the person's resources as the nodes sent them, and the state of every node.
 
 Nodes are asked the plainest question there is (the patient, a type, one bound on the time); every other
-condition is applied here, over the key fields, because servers differ in what they make of it. The bytes of a
-resource are not touched. A resource that stands at two nodes stands in the answer twice: whether two records
-are of one examination is what a check decides, not a search.
+condition is applied here, because servers differ in what they make of it. The bytes of a resource are not
+touched, unless less than the whole was asked for. What stands at several nodes is shown once where strong
+identifiers say that it is the same (:mod:`gateway.merging`).
+
+What comes along (``_include``) is looked for at the node that refers to it, as a search for the same person:
+so it is his, and not whatever a reference names.
 
 Consent, purpose and evidence are those of a check: where the person has not consented nobody is asked, and
-what cannot be recorded is not answered. Other gateways are not asked, and are named as skipped.
+what cannot be recorded is not answered. That goes for every further page, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
 
-from msgspec import Raw, Struct
+from msgspec import Struct
+from msgspec.structs import replace
 
-from adapters import Answer, FhirNode, Node, Question, Report, elapsed_ms
-from adapters.fhir_read import Key
-from adapters.published import PublishedNode
+from adapters import Answer, Match, Node, Question, Report, elapsed_ms
 from catalog import Kind
-from gateway._source_search import Condition
 from gateway.access.clients import Client
-from gateway.errors import NotPermitted
+from gateway.along import Along, Heard, shown_of, types_along
+from gateway.errors import Gone, NotFound, NotPermitted
 from gateway.evidence import Evidence, keep
+from gateway.finding import search
 from gateway.flow import waited_s
 from gateway.ids import new_id
+from gateway.meaning import Meaning
+from gateway.merging import Shown, merged
 from gateway.model import ConsentRule
-from gateway.nodes import Unusable
+from gateway.outcome import issues_of
+from gateway.pages import Paged
 from gateway.persons.consent import BREAK_GLASS
+from gateway.resources.conditions import opened
+from gateway.resources.query import Query
+from gateway.resources.searchset import Row, Searchset, ordered, shaped
 from gateway.wiring import Gateway
 from security.identity import Identifier
 
-BOUNDS = {"DiagnosticReport": ("issued", "date"), "Observation": ("date",), "ImagingStudy": ("started",)}
+BOUNDS: Mapping[str, tuple[str, ...]] = {
+    "Patient": ("",),
+    "DiagnosticReport": ("issued", "date"),
+    "Observation": ("date",),
+    "ImagingStudy": ("started",),
+    "ServiceRequest": ("authored",),
+    "Specimen": ("collected",),
+}
 """What can be searched, and the parameters by which nodes can bound it: the first that the caller gives."""
-KINDS: dict[str, tuple[Kind, ...]] = {
+KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "Patient": ("imaging", "lab"),
     "DiagnosticReport": ("imaging", "lab"),
     "Observation": ("lab",),
     "ImagingStudy": ("imaging",),
+    "ServiceRequest": ("imaging", "lab"),
+    "Specimen": ("lab",),
 }
 REACH = timedelta(days=3660)
 """How far back a search goes that does not say."""
@@ -49,40 +68,41 @@ RESERVE = 0.06
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """A search: resources of a type about a person that meet all conditions, the newest ``count`` of them,
-    within ``seconds``. ``told`` is what the caller sent, without the person."""
+    """A search: what of a person meets ``query``, within ``seconds``; at all nodes, or at the one to which
+    ``way`` leads (``<node>``, ``<peer>/<node>``)."""
 
-    type: str
+    query: Query
     person: Identifier
-    conditions: Sequence[Condition]
-    count: int
     seconds: float
-    told: Mapping[str, Sequence[Any]]
+    way: str = ""
 
     def bound(self, now: datetime) -> tuple[str, datetime]:
         """The parameter by which nodes are to bound the search, and from when on."""
-        names = BOUNDS[self.type]
+        names = BOUNDS[self.query.type]
         for name in names:
-            starts = [one.earliest() for one in self.conditions if one.name == name]
+            starts = [one.earliest() for one in self.query.conditions if one.name == name]
             if latest := [start for start in starts if start is not None]:
                 return name, datetime.fromtimestamp(max(latest), UTC)
         return names[0], now - REACH
 
+    @property
+    def passed_on(self) -> list[tuple[str, str]]:
+        """The conditions that another gateway reads as this one does: codes and references it may not."""
+        return [
+            (name, text)
+            for one in self.query.conditions
+            if one.parameter.kind != "reference" and one.name != "code"
+            for name, text in self.query.told
+            if name == one.name
+        ]
 
-Fitting = tuple[float, str, str, Raw]
-"""How long before 1970 (seconds), node, id and bytes of a resource: the order in which they are told."""
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """What a search found: ``matches``, the newest first, of ``total`` that fit; the state of every node,
-    whether all were heard, and what the person's consent says."""
-
-    id: str
-    matches: Sequence[Fitting]
-    total: int
-    reports: tuple[Report, ...]
-    complete: bool
-    consent: ConsentRule
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """What the caller sent, without the person."""
+        told = defaultdict(list)
+        for name, text in self.query.told:
+            told[name].append(text)
+        return dict(told)
 
 
 class Searching:
@@ -90,25 +110,23 @@ class Searching:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._base = f"{gateway.settings.base_url.rstrip('/')}/fhir"
 
-    async def answer(self, wanted: Wanted, client: Client, written: Callable[[Found], bytes]) -> bytes:
-        """Ask the nodes, write the answer with ``written``, record the exchange, and only then give it.
+    async def answer(self, wanted: Wanted, client: Client) -> bytes:
+        """Ask the nodes, record the exchange, and only then give the searchset.
 
         Raises:
             NotPermitted: the client may not search, or speaks for no institution.
+            NotFound: there is no such node.
             TooManyRequests: more persons are asked about than this gateway looks up.
             EvidenceUnavailable, StoreUnavailable: the exchange cannot be recorded, or consent not be known.
         """
-        client.require("his")
+        self._admit(client, wanted.query)
+        top = wanted.way.partition("/")[0]
+        if top and all(top != one.node.id for one in self._gateway.nodes.placed()):
+            raise NotFound("there is no such node here")
         started = time.monotonic()
-        gateway, now = self._gateway, datetime.now(UTC)
-        catalogue = gateway.rules.catalogue
-        if client.institution not in catalogue.institutions:
-            raise NotPermitted(
-                f"client {client.id} speaks for no institution of catalogue {catalogue.version}"
-            )
-        if client.purpose == BREAK_GLASS:
-            raise NotPermitted(f"client {client.id} has access for emergencies alone, which a check declares")
+        gateway, query, now = self._gateway, wanted.query, datetime.now(UTC)
         evidence = Evidence.of(gateway, client.id, now)
         pseudonyms = await gateway.pseudonyms(wanted.person)
         consent = await gateway.consents.rule(pseudonyms, client.purpose, client.institution, now)
@@ -119,47 +137,48 @@ class Searching:
                 "person": pseudonyms.current,
                 "receiver": client.institution,
                 "purpose": client.purpose,
-                "type": wanted.type,
+                "type": query.type,
                 "query": wanted.told,
+                **({"node": wanted.way} if wanted.way else {}),
             }
         )
         bound, since = wanted.bound(now)
         question = Question(
             id=id_,
             person=wanted.person,
-            kinds=KINDS[wanted.type],
+            kinds=KINDS[query.type],
             since=since,
             at=now,
             receiver=client.institution,
             budget=max(wanted.seconds - RESERVE - waited_s(), RESERVE),
-            hops=0,
+            hops=gateway.settings.hops,
             purpose=client.purpose,
             pseudonyms=pseudonyms.all,
             background=True,
         )
-        answers: Sequence[Answer] = ()
+        heard = Heard((), {})
         if consent.permitted:
-            answers = await gateway.broker.ask(question, lambda node: _asked(node, question, wanted, bound))
-            reports = tuple(answer.report for answer in answers)
+            heard = await self._heard(wanted, question, bound)
+            reports = tuple(report for one in heard.answers for report in (one.report, *one.behind))
         else:
             reports = gateway.broker.skip("not asked: the patient has not consented")
-        for answer in answers:
+        for answer in heard.answers:
             evidence.answer(answer)
-        fitting = _fitting(answers, wanted.conditions)
-        found = Found(
-            id=id_,
-            matches=fitting[: wanted.count],
-            total=len(fitting),
-            reports=reports,
-            complete=consent.permitted and all(report.complete for report in reports),
-            consent=consent,
+        complete = consent.permitted and all(report.complete for report in reports)
+        found = self._found(id_, wanted, heard, reports, consent)
+        paged = Paged(
+            client=client.id,
+            type=query.type,
+            found=found,
+            person=pseudonyms,
+            question=evidence.entries[0].entry_id,
         )
-        body = written(found)
+        body = found.page(self._base, 0, await gateway.pages.keep(paged))
         evidence.record(
             "answer",
             {
                 "check": id_,
-                "resources": len(found.matches),
+                "resources": len(found.shown()),
                 "bytes": hashlib.sha256(body).hexdigest(),
                 "consent": consent.consent,
             },
@@ -167,50 +186,147 @@ class Searching:
         await keep(gateway.sequencer, evidence.entries, [])
         if not consent.permitted:
             gateway.metrics.consent_denials.inc()
-        gateway.metrics.searches.labels(wanted.type, str(found.complete).lower()).inc()
+        gateway.metrics.searches.labels(query.type, str(complete).lower()).inc()
         gateway.metrics.search_seconds.observe(time.monotonic() - started)
         gateway.log(
             "search_answered",
             search=id_,
             client=client.id,
-            type=wanted.type,
-            resources=len(found.matches),
+            type=query.type,
+            resources=len(found.shown()),
             nodes=len(reports),
             took_ms=elapsed_ms(started),
         )
         return body
 
+    async def page(self, page: str, client: Client) -> bytes:
+        """A further page of what was found, once it is recorded that it is shown.
 
-async def _asked(node: Node, question: Question, wanted: Wanted, bound: str) -> Answer:
-    """One node's matches. An archive has no FHIR resources, so nothing is left out where it is not asked."""
-    if isinstance(node, FhirNode | PublishedNode):
-        return await node.search(question, wanted.type, bound, keyed=bool(wanted.conditions))
-    if isinstance(node, Unusable):
-        return await node.prior(question)
-    archive = node.kind == "dicomweb"
-    detail = "it holds no FHIR resources" if archive else "searches are not passed on to it"
-    return Answer(
-        report=Report(
-            node=node.id,
-            kind=node.kind,
-            state="skipped",
-            took_ms=0,
-            fault="" if archive else "gateway",
-            detail=f"not asked: {detail}",
+        Raises:
+            Gone: it is forgotten, not this client's, or the patient does not consent any more.
+            EvidenceUnavailable, StoreUnavailable: as :meth:`answer`.
+        """
+        gateway, now = self._gateway, datetime.now(UTC)
+        paged, start = await gateway.pages.open(page, client.id)
+        client.permit(paged.type, "s")
+        body = paged.found.page(self._base, start, page.partition(".")[0])
+        if paged.person is None:
+            return body
+        self._admit(client)
+        consent = await gateway.consents.rule(paged.person, client.purpose, client.institution, now)
+        if not consent.permitted:
+            raise Gone("the patient does not consent to this any more; search again")
+        evidence = Evidence.of(gateway, client.id, now, binds=paged.question)
+        evidence.record(
+            "answer",
+            {
+                "check": paged.found.id,
+                "first": start,
+                "resources": len(paged.found.shown(start)),
+                "bytes": hashlib.sha256(body).hexdigest(),
+                "consent": consent.consent,
+            },
         )
-    )
+        await keep(gateway.sequencer, evidence.entries, [])
+        return body
+
+    def _admit(self, client: Client, query: Query | None = None) -> None:
+        """Raises NotPermitted."""
+        client.require("his")
+        catalogue = self._gateway.rules.catalogue
+        if client.institution not in catalogue.institutions:
+            raise NotPermitted(
+                f"client {client.id} speaks for no institution of catalogue {catalogue.version}"
+            )
+        if client.purpose == BREAK_GLASS:
+            raise NotPermitted(f"client {client.id} has access for emergencies alone, which a check declares")
+        for type_ in types_along(query) if query else ():
+            client.permit(type_, "s")
+
+    async def _heard(self, wanted: Wanted, question: Question, bound: str) -> Heard:
+        """What the nodes have of the type; of those that have some, also what may come along."""
+        query, along = wanted.query, dict[tuple[str, str], Sequence[Match]]()
+        further = replace(question, since=question.at - REACH)
+
+        async def asked(node: Node, asking: Question) -> Answer:
+            began = time.monotonic()
+            answer = await search(node, asking, query.type, bound, wanted.passed_on)
+            for type_ in types_along(query) if answer.matches else ():
+                left = max(asking.budget - (time.monotonic() - began), 0.001)
+                more = replace(further, budget=left, hops=asking.hops, asked=asking.asked)
+                told = await search(node, more, type_, BOUNDS[type_][0])
+                along[node.id, type_] = told.matches
+                if not told.report.complete:
+                    detail = f"what comes along of type {type_} is not known: {told.report.state}"
+                    report = replace(answer.report, fault=told.report.fault or "node", detail=detail)
+                    answer = replace(answer, report=report)
+            return answer
+
+        nodes = [wanted.way.partition("/")[0]] if wanted.way else None
+        return Heard(await self._gateway.broker.ask(question, asked, nodes), along)
+
+    def _found(
+        self, id_: str, wanted: Wanted, heard: Heard, reports: Sequence[Report], consent: ConsentRule
+    ) -> Searchset:
+        query = wanted.query
+        shown, meant = self._fitting(wanted, heard.answers)
+        entries = ordered(merged(shown), query, lambda entry: entry.shown.raw)
+        beside = Along(query, heard, self._homes) if heard.along else None
+        rows: list[Row] = []
+        included: dict[str, bytes] = {}
+        whole = query.whole
+        for entry in entries if not query.counted else ():
+            one = entry.shown
+            row = Row(one.place, bytes(one.raw) if whole else shaped(one.raw, query))
+            if entry.sources or entry.conflicts:
+                row = replace(row, sources=_places(entry.sources), conflicts=_places(entry.conflicts))
+            if beside and (along := beside.of(one)):
+                included |= {each.place: bytes(each.raw) for each in along}
+                row = replace(row, along=tuple(each.place for each in along))
+            rows.append(row)
+        return Searchset(
+            id=id_,
+            address=f"nodes/{wanted.way}/{query.address}" if wanted.way else query.address,
+            count=query.count,
+            total=len(entries) if query.totalled else None,
+            rows=tuple(rows),
+            included=included,
+            outcome=issues_of(reports, consent, query, meant),
+        )
+
+    def _fitting(self, wanted: Wanted, answers: Iterable[Answer]) -> tuple[list[Shown], list[str]]:
+        """Each resource of a node that meets all conditions, once; and which of them by what they mean."""
+        query, placed = wanted.query, {one.node.id: one.node for one in self._gateway.nodes.placed()}
+        conditions = query.conditions
+        meanings = Meaning.of(query.type, conditions, self._gateway.rules) if conditions else {}
+        found: dict[tuple[str, str], Shown] = {}
+        meant: list[str] = []
+        for answer in answers:
+            node = answer.report.node
+            institution = placed[node].institution if node in placed else ""
+            homes = self._homes(node) if conditions else ()
+            for match in answer.matches:
+                one = shown_of(match, node, institution)
+                if wanted.way not in ("", one.node):
+                    continue
+                if conditions:
+                    resource = opened(bytes(match.raw))
+                    around = self._homes(one.node) if match.node else homes
+                    failing = [each for each in conditions if not each.holds(resource, around)]
+                    if any(
+                        each not in meanings or not meanings[each].fits(query.type, match.raw, institution)
+                        for each in failing
+                    ):
+                        continue
+                    meant += [one.place] if failing else []
+                found[one.node, one.head.id] = one
+        return [*found.values()], meant
+
+    def _homes(self, way: str) -> tuple[str, ...]:
+        """The base URLs under which the resources of a node are known: here, and at itself."""
+        urls = (one.settings.url.rstrip("/") for one in self._gateway.nodes.placed() if one.node.id == way)
+        return (f"{self._base}/nodes/{way}", *filter(None, urls))
 
 
-def _fitting(answers: Iterable[Answer], conditions: Sequence[Condition]) -> list[Fitting]:
-    """Each resource of a node that meets all conditions, once: the newest first, without a time last."""
-    found: list[Fitting] = []
-    for answer in answers:
-        node = answer.report.node
-        matches = {
-            match.key.id: match
-            for match in answer.matches
-            if not conditions or all(condition.holds(cast("Key", match.key)) for condition in conditions)
-        }
-        found += [(-match.at, node, id_, match.raw) for id_, match in matches.items()]
-    found.sort()
-    return found
+def _places(shown: Iterable[Shown]) -> tuple[tuple[str, str], ...]:
+    return tuple((one.node, one.place) for one in shown)

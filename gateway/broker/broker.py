@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -111,20 +111,32 @@ class Broker:
             tuple((answer.gateway, result) for answer in far for result in answer.results),
         )
 
-    async def ask(self, question: Question, call: Callable[[Node], Awaitable[Answer]]) -> tuple[Answer, ...]:
-        """Put something else to every node: one answer for each of them, in their order.
+    async def ask(
+        self,
+        question: Question,
+        call: Callable[[Node, Question], Awaitable[Answer]],
+        nodes: Collection[str] | None = None,
+    ) -> tuple[Answer, ...]:
+        """Put something else to every node, or to ``nodes`` alone: one answer for each, in their order.
 
         Kinds, pointers, breakers, turns and deadline are those of :meth:`gather`; nothing is told again,
-        joined or waited for beyond the deadline. ``call`` may answer ``skipped`` for a node itself.
+        joined or waited for beyond the deadline, and what a node refuses or answers wrongly does not count
+        against it, because callers choose what is asked. ``call`` gets the question as that node is asked it,
+        and may answer ``skipped`` for a node itself.
         """
         around = Round(question, time.monotonic(), await self._known(question))
-        said: list[Answer | Wait] = []
-        for lane in self._lanes():
-            asked = around.asked(lane)
-            said.append(
-                around.skipped(lane, asked) or self._launched(lane, asked, around, lambda node, _: call(node))
-            )
-        return await self._all(said, around)
+        lanes = [lane for lane in self._lanes() if nodes is None or lane.node.id in nodes]
+        gateways = [lane.settings.owner for lane in lanes if lane.node.kind == "gateway"]
+        going = question.hops > 0 and gateways
+        async with self.answering(question.id, question.budget) if going else nullcontext():
+            said: list[Answer | Wait] = []
+            for lane in lanes:
+                asked = around.asked(lane, (*gateways, self._owner))
+                said.append(
+                    around.skipped(lane, asked)
+                    or self._launched(lane, asked, around, lambda node, flight: call(node, flight.question))
+                )
+            return await self._all(said, around)
 
     def skip(self, detail: str) -> tuple[Report, ...]:
         """The report of every node where none is asked on behalf of this caller; ``detail`` says why."""
@@ -242,7 +254,7 @@ class Broker:
         patience = settings.late_ms / 1000 if person and self._memory.on else 0.0
         since = _day(asked.since) if person else asked.since
         asking = replace(asked, since=since, budget=limit, patience=patience)
-        flight = Flight(asking, self._memory.now(), person, around.under)
+        flight = Flight(asking, self._memory.now(), person, around.under, chosen=around.rules is None)
         if person and self._memory.on and self._shared.shared:
             flight.borrow = partial(self._replicas.borrowed, lane, around.published(lane))
         lane.start(flight, call)

@@ -51,19 +51,23 @@ class Flight:
 
     ``asked`` is the time of the wall clock. ``borrow`` may get the answer from another replica in place of a
     turn here; then it is ``borrowed``. ``names`` were read for it. A ``forgotten`` one tells nobody else what
-    it brings.
+    it brings. Of one that is ``chosen``, a caller said what is asked: that a node refuses it, or has no good
+    answer to it, is no failure of the node.
     """
 
     __slots__ = (
-        "asked", "borrow", "borrowed", "counted", "flying", "forgotten", "late", "names", "person",
-        "question", "started", "task", "timer", "under", "waiters",
+        "asked", "borrow", "borrowed", "chosen", "counted", "flying", "forgotten", "late", "names",
+        "person", "question", "started", "task", "timer", "under", "waiters",
     )  # fmt: skip
 
     task: asyncio.Task[Answer]
     timer: asyncio.TimerHandle
 
-    def __init__(self, question: Question, asked: float, person: str = "", under: str = "") -> None:
+    def __init__(
+        self, question: Question, asked: float, person: str = "", under: str = "", *, chosen: bool = False
+    ) -> None:
         self.question = question
+        self.chosen = chosen
         self.person = person
         self.under = under
         self.asked = asked
@@ -261,6 +265,8 @@ class Lane:
         if report.heard:
             if self.breaker.succeeded():
                 self._switched(self, False)
+        elif flight.chosen and report.state in ("refused", "faulty"):
+            self.breaker.abandoned()
         elif report.fault == "node" and report.state != "skipped":
             self._failed(flight, report.state)
         else:

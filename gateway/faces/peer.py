@@ -1,4 +1,5 @@
-"""The face for other gateways: their question, our nodes' results, each with our mark."""
+"""The face for other gateways: their question, our nodes' results, each with our mark; or FHIR resources as
+our nodes sent them."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adapters import PeerAnswer, PeerQuestion
+from adapters.peer import PeerRead, PeerResources, PeerSearch
 from gateway.body import decode
 from gateway.faces.common import JSON, body_of, client_of
 from gateway.faces.describe import describe
@@ -26,4 +28,39 @@ async def results(request: Request) -> Response:
     client = client_of(request)
     raw = await body_of(request)
     body, signed = await request.app.state.peers.answer(decode(raw, PeerQuestion), raw, client)
+    return _signed(body, signed)
+
+
+@router.post(
+    "/resources",
+    openapi_extra=describe(PeerSearch, PeerResources, refusals=(400, 403, 413, 415, 422)),
+    summary="A FHIR search, for another gateway",
+)
+async def resources(request: Request) -> Response:
+    """FHIR resources of one person at this gateway's nodes, as the nodes sent them, with the state of every
+    node.
+
+    The answer is signed over its bytes and the question (RFC 9421).
+    """
+    client = client_of(request)
+    raw = await body_of(request)
+    return _signed(*await request.app.state.peers.search(decode(raw, PeerSearch), raw, client))
+
+
+@router.post(
+    "/resources/read",
+    openapi_extra=describe(PeerRead, PeerResources, refusals=(400, 403, 413, 415, 422)),
+    summary="One FHIR resource, for another gateway",
+)
+async def resource(request: Request) -> Response:
+    """A FHIR resource at one of this gateway's nodes, and whose it is; none where that cannot be known.
+
+    The answer is signed over its bytes and the question (RFC 9421).
+    """
+    client = client_of(request)
+    raw = await body_of(request)
+    return _signed(*await request.app.state.peers.read(decode(raw, PeerRead), raw, client))
+
+
+def _signed(body: bytes, signed: dict[str, str]) -> Response:
     return Response(body, media_type=JSON, headers={"Cache-Control": "no-store", **signed})

@@ -1,53 +1,57 @@
-"""FHIR searches over all own nodes: ``POST /fhir/{DiagnosticReport|Observation|ImagingStudy}/_search``.
+"""FHIR searches: ``GET /fhir/<Type>`` and ``POST /fhir/<Type>/_search``, or below ``/fhir/nodes/<node>``.
 
-The answer is one searchset, the newest first: the resources' own bytes, then an OperationOutcome that says of
-every node how it was and of the whole whether it is complete. ``fullUrl`` names the node,
-``…/fhir/nodes/<node>/<Type>/<id>``, so that a relative reference inside a resource leads to its own node's
-resource; it identifies and is not served. The person's number comes in the form and stands in no address:
-the link ``self`` is without it.
+A hospital names a person, and gets what all nodes have of him (:mod:`gateway.search`); a publisher names
+nobody, or his own patient, and gets what he keeps himself (:mod:`gateway.resources.local`). A person's number
+comes in a form and stands in no address: a search by GET names the Patient by a reference, ``self`` is told
+without the number, and further pages have a name of their own.
+
+The answer is one searchset: the resources' own bytes, then an OperationOutcome that says of every node how it
+was and of the whole whether it is complete. ``fullUrl`` names the node, ``…/fhir/nodes/<node>/<Type>/<id>``,
+so that a relative reference inside a resource leads to its own node's resource.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any, cast
-from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from adapters import Report
-from gateway._source_search import PARAMETERS, conditions
+from gateway.access.clients import Client
 from gateway.body import receive as take_in
 from gateway.errors import BadParameter
-from gateway.faces._parameters import Asked, from_query, lenient
+from gateway.faces._parameters import lenient
 from gateway.faces.common import FHIR_JSON, let_in
 from gateway.faces.describe import describe
 from gateway.faces.direct import Quick, quick
-from gateway.search import BOUNDS, Found, Searching, Wanted
+from gateway.outcome import passed_over
+from gateway.pages import Paged
+from gateway.reading import Reading
+from gateway.repository import own
+from gateway.resources import local
+from gateway.resources.parameters import INCLUDES, TABLE, revincludes
+from gateway.resources.query import CONTROLS, Pairs, numbered, pairs_of, personal, query_of
+from gateway.resources.values import SEARCHED, STORED
+from gateway.search import Searching, Wanted
+from gateway.wiring import Gateway
 from security.errors import IdentityRefused
 from security.identity import SYSTEMS, Identifier, identifier_in
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 FORM = "application/x-www-form-urlencoded"
-_TYPES = frozenset({FORM})
+TYPES = (*SEARCHED, *(type_ for type_ in STORED if type_ not in (*SEARCHED, "Organization", "Practitioner")))
+"""The types that are searched here; :mod:`gateway.faces.directory` has those that are about institutions."""
 PATIENT = "patient.identifier"
-MOST = 1000
 LONGEST = 60.0
 """Seconds that a caller may want a search to take."""
+_FORM = frozenset({FORM})
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,3})\"?\s*(?=[,;]|$)")
-_STATE = "urn:lianren:node-state"
-_ENCODE = msgspec.json.Encoder().encode
-_END = b',"search":{"mode":"match"}},'
-
-
-def offered(type_: str) -> dict[str, str]:
-    """The parameters of a search, with their kinds."""
-    names = [name for name in PARAMETERS[type_] if name not in ("_id", "patient")]
-    coded = ["code:text"] if "code" in names else []
-    return {PATIENT: "text", **dict.fromkeys([*names, *coded], "texts"), "_count": "number"}
+_REFERRING = ("patient", "subject", "patient:Patient", "subject:Patient")
+_REFUSALS = (400, 403, 404, 422)
 
 
 def capabilities() -> list[dict[str, Any]]:
@@ -55,92 +59,156 @@ def capabilities() -> list[dict[str, Any]]:
     return [
         {
             "type": type_,
-            "interaction": [
-                {
-                    "code": "search-type",
-                    "documentation": f"only POST [base]/{type_}/_search, with {PATIENT}=<system>|<number>",
-                }
-            ],
-            "searchParam": [
-                {"name": name, "type": kind}
-                for name, kind in PARAMETERS[type_].items()
-                if name not in ("_id", "patient")
-            ],
+            "interaction": [{"code": "search-type", "documentation": _documentation(type_)}],
+            "searchParam": [{"name": name, "type": one.kind} for name, one in TABLE[type_].items()],
+            **(
+                {"searchInclude": [f"{type_}:{name}" for name in INCLUDES[type_]]}
+                if type_ in INCLUDES
+                else {}
+            ),
+            **({"searchRevInclude": listed} if (listed := revincludes(type_)) else {}),
         }
-        for type_ in BOUNDS
+        for type_ in TYPES
     ]
 
 
-def _described(type_: str) -> dict[str, Any]:
-    extra = describe(dict, media_type=FHIR_JSON, refusals=(400, 403, 413, 415, 422))
-    properties = {
-        name: {"type": "integer", "minimum": 0} if kind == "number" else {"type": "string"}
-        for name, kind in offered(type_).items()
-    }
-    form = {"schema": {"type": "object", "properties": properties, "required": [PATIENT]}}
-    return extra | {"requestBody": {"required": True, "content": {FORM: form}}}
+def _documentation(type_: str) -> str:
+    if type_ not in SEARCHED:
+        return "what the publisher keeps at his own node"
+    number = "identifier" if type_ == "Patient" else PATIENT
+    return (
+        f"over all nodes, of one person: POST _search with {number}=<system>|<number>, or a reference to the"
+        " Patient; without a person, what the publisher keeps at his own node"
+    )
 
 
-async def _searched(app: FastAPI, type_: str, scope: Scope, receive: Receive) -> bytes:
-    """The searchset of one search."""
+async def searched(
+    app: FastAPI, type_: str, pairs: Pairs, scope: Scope, client: Client, way: str = ""
+) -> bytes:
+    """The first page of a search. Raises what its parameters, the client and the nodes give reason for."""
+    gateway = cast("Gateway", app.state.gateway)
+    base = f"{gateway.settings.base_url.rstrip('/')}/fhir"
+    named = [pair for pair in pairs if _names_person(type_, *pair)]
+    publishing = "publisher" in client.roles and not (named and "his" in client.roles)
+    if publishing or type_ not in SEARCHED:
+        query = query_of(type_, pairs, lenient=lenient(scope))
+        shelf = own(gateway, client, way)
+        homes, below = (f"{base}/nodes/{shelf.node.id}", base), f"nodes/{way}/" if way else ""
+        found = await local.search(shelf, query, homes, below)
+        if query.ignored:
+            found = replace(found, outcome=msgspec.json.encode(passed_over(query)))
+        name = await gateway.pages.keep(Paged(client=client.id, type=type_, found=found))
+        return found.page(base, 0, name)
+    client.require("his")
+    person = await _person(type_, named, cast("Reading", app.state.reading), client, way)
+    apart = [pair for pair in named if pair[0] != "_id"]
+    query = query_of(type_, pairs, lenient=lenient(scope), apart=apart)
+    seconds = _seconds(scope) or gateway.settings.search_deadline_ms / 1000
+    wanted = Wanted(query=query, person=person, seconds=seconds, way=way)
+    return await cast("Searching", app.state.searching).answer(wanted, client)
+
+
+async def _asked(app: FastAPI, type_: str, scope: Scope, receive: Receive, way: str = "") -> bytes:
     client, settings = let_in(scope), app.state.gateway.settings
-    if scope["query_string"]:
+    if scope["method"] != "POST":
+        pairs = pairs_of(scope["query_string"])
+        for name, text in pairs:
+            if personal(type_, name, text):
+                raise BadParameter(
+                    f"would tell in an address who a person is; send it by POST {type_}/_search, in the body",
+                    field=name,
+                )
+    elif scope["query_string"]:
         raise BadParameter("must stand in the body, where no log keeps them", field="parameters")
-    form = await take_in(scope, receive, limit=settings.body_limit, types=_TYPES)
-    asked = from_query(form, offered(type_), ignore=lenient(scope))
-    wanted = _wanted(type_, asked, _seconds(scope) or settings.search_deadline_ms / 1000)
-    base, searching = f"{settings.base_url.rstrip('/')}/fhir", cast("Searching", app.state.searching)
-    return await searching.answer(wanted, client, lambda found: written(found, wanted, base))
+    else:
+        pairs = pairs_of(await take_in(scope, receive, limit=settings.body_limit, types=_FORM))
+    return await searched(app, type_, pairs, scope, client, way)
 
 
 def _route(type_: str) -> list[Quick]:
-    async def searched(app: FastAPI, scope: Scope, receive: Receive) -> bytes:
-        return await _searched(app, type_, scope, receive)
+    async def answer(app: FastAPI, scope: Scope, receive: Receive) -> bytes:
+        return await _asked(app, type_, scope, receive)
 
     async def search(request: Request) -> Response:
-        body = await searched(request.app, request.scope, request.receive)
-        return Response(body, media_type=FHIR_JSON, headers={"Cache-Control": "no-store"})
+        way = request.path_params.get("node", "")
+        return _answer(await _asked(request.app, type_, request.scope, request.receive, way))
 
-    search.__doc__ = f"The person's resources of type {type_} at all own nodes, as the nodes sent them."
-    router.add_api_route(
-        f"/{type_}/_search",
-        search,
-        methods=["POST"],
-        name=f"search_{type_}",
-        openapi_extra=_described(type_),
-        summary=f"Search {type_} over all own nodes",
-    )
-    return quick(router, f"/fhir/{type_}/_search", FHIR_JSON, searched)
-
-
-DIRECT = [one for type_ in BOUNDS for one in _route(type_)]
-
-
-def _wanted(type_: str, asked: Asked, seconds: float) -> Wanted:
-    """Raises BadParameter, BadBody, IdentityRefused."""
-    told = {name: values for name, values in asked.values.items() if name != PATIENT and name[0] != "_"}
-    count = asked.number("_count")
-    return Wanted(
-        type=type_,
-        person=_person(asked.text(PATIENT)),
-        conditions=conditions(type_, [(name, value) for name, values in told.items() for value in values]),
-        count=MOST if count is None else min(count, MOST),
-        seconds=seconds,
-        told=told | ({"_count": [count]} if count is not None else {}),
-    )
+    search.__doc__ = f"Resources of type {type_}, as they stand at the nodes."
+    quick_ones: list[Quick] = []
+    for below, summary in (("", f"Search {type_}"), ("/nodes/{node:path}", f"Search {type_} at one node")):
+        for path, method in ((f"{below}/{type_}", "GET"), (f"{below}/{type_}/_search", "POST")):
+            router.add_api_route(
+                path,
+                search,
+                methods=[method],
+                name=f"search_{type_}",
+                openapi_extra=_described(type_, method, node=bool(below)),
+                summary=summary,
+            )
+            quick_ones += [] if below else quick(router, f"/fhir{path}", FHIR_JSON, answer)
+    return quick_ones
 
 
-def _person(token: str) -> Identifier:
-    system, bar, value = token.partition("|")
+@router.get(
+    "/_page/{page}",
+    openapi_extra=describe(media_type=FHIR_JSON, refusals=(403, 404, 410)),
+    summary="A further page of a search",
+)
+async def page(page: str, request: Request) -> Response:
+    """A page by the address that a searchset gave, for some minutes, and to the client that searched."""
+    return _answer(await request.app.state.searching.page(page, let_in(request.scope)))
+
+
+def _answer(body: bytes) -> Response:
+    return Response(body, media_type=FHIR_JSON, headers={"Cache-Control": "no-store"})
+
+
+def _described(type_: str, method: str, *, node: bool) -> dict[str, Any]:
+    extra = describe(media_type=FHIR_JSON, refusals=(*_REFUSALS, *((413, 415) if method == "POST" else ())))
+    names = [*TABLE[type_], *([PATIENT] if "patient" in TABLE[type_] else []), *CONTROLS]
+    schemas = {name: {"type": "string"} for name in names} | {"_count": {"type": "integer", "minimum": 0}}
+    parameters: list[dict[str, Any]] = []
+    if node:
+        way = {"type": "string", "description": "<node>, or <peer>/<node>"}
+        parameters.append({"name": "node", "in": "path", "required": True, "schema": way})
+    if method == "POST":
+        form = {"schema": {"type": "object", "properties": schemas}}
+        extra["requestBody"] = {"required": True, "content": {FORM: form}}
+    else:
+        parameters += [{"name": name, "in": "query", "schema": one} for name, one in schemas.items()]
+    return extra | ({"parameters": parameters} if parameters else {})
+
+
+DIRECT = [one for type_ in TYPES for one in _route(type_)]
+
+
+def _names_person(type_: str, name: str, text: str) -> bool:
+    """Whether a parameter says whose resources are meant."""
+    return numbered(type_, name, text) or name == ("_id" if type_ == "Patient" else "") or name in _REFERRING
+
+
+async def _person(type_: str, named: Pairs, reading: Reading, client: Client, way: str) -> Identifier:
+    """Raises BadParameter, IdentityRefused, and what the reading of a Patient raises."""
+    field = "identifier" if type_ == "Patient" else PATIENT
+    if len(named) != 1:
+        todo = "send <system>|<number> by POST, or a reference to the Patient"
+        raise BadParameter(f"is {'missing' if not named else 'not the only one'}; {todo}", field=field)
+    ((name, text),) = named
+    if not numbered(type_, name, text):
+        if "," in text:
+            raise BadParameter("names several patients; send one", field=name)
+        reference = text if "/" in text else f"Patient/{text}"
+        return await reading.person_of(f"nodes/{way}/{reference}" if way else reference, client)
+    system, bar, value = text.partition("|")
     if not bar:
-        raise BadParameter("is missing or has no system; send <system>|<number>", field=PATIENT)
+        raise BadParameter("is missing or has no system; send <system>|<number>", field=name)
     try:
         person = identifier_in(system, value)
     except IdentityRefused as refused:
-        refused.field = PATIENT
+        refused.field = name
         raise
     if person is None:
-        raise BadParameter(f"is of no system that is known here: {', '.join(SYSTEMS)}", field=PATIENT)
+        raise BadParameter(f"is of no system that is known here: {', '.join(SYSTEMS)}", field=name)
     return person
 
 
@@ -149,57 +217,3 @@ def _seconds(scope: Scope) -> float | None:
     preferred = b",".join(value for name, value in scope["headers"] if name == b"prefer")
     wait = _WAIT.search(preferred.decode("latin-1"))
     return min(float(wait[1]), LONGEST) if wait else None
-
-
-def written(found: Found, wanted: Wanted, base: str) -> bytes:
-    """The searchset Bundle; the matches' bytes are those that came."""
-    query = urlencode(wanted.told, doseq=True)
-    link = f"{base}/{wanted.type}?{query}" if query else f"{base}/{wanted.type}"
-    head = _ENCODE(
-        {
-            "resourceType": "Bundle",
-            "id": found.id,
-            "type": "searchset",
-            "total": found.total,
-            "link": [{"relation": "self", "url": link}],
-        }
-    )
-    places = {
-        report.node: b'{"fullUrl":' + _ENCODE(f"{base}/nodes/{report.node}/{wanted.type}/")[:-1]
-        for report in found.reports
-    }
-    parts: list[bytes | msgspec.Raw] = [head[:-1], b',"entry":[']
-    for _, node, id_, raw in found.matches:
-        parts += (places[node], id_.encode(), b'","resource":', raw, _END)
-    outcome = {"resource": _outcome(found), "search": {"mode": "outcome"}}
-    return b"".join([*parts, _ENCODE(outcome), b"]}"])
-
-
-def _outcome(found: Found) -> dict[str, Any]:
-    issues = [_issue(report) for report in found.reports]
-    if left := found.total - len(found.matches):
-        words = (
-            f"{left} further resources fit; narrow the dates, or ask for more with _count (at most {MOST})"
-        )
-        issues.append({"severity": "warning", "code": "too-costly", "diagnostics": words})
-    if not found.consent.permitted:
-        issues.append({"severity": "warning", "code": "suppressed", "diagnostics": found.consent.en})
-    elif not found.complete:
-        words = "not every node was heard: the person may have more than is shown"
-        issues.append({"severity": "warning", "code": "incomplete", "diagnostics": words})
-    nothing = {"severity": "information", "code": "informational", "diagnostics": "no node is configured"}
-    return {"resourceType": "OperationOutcome", "issue": issues or [nothing]}
-
-
-def _issue(report: Report) -> dict[str, Any]:
-    """The state of one node, in the words of a check's answer."""
-    whole = not report.fault
-    words = f"{report.node}: {report.state}, {report.results} resources, {report.took_ms} ms"
-    words += f", fault: {report.fault}" if report.fault else ""
-    words += f"; {report.detail}" if report.detail else ""
-    return {
-        "severity": "information" if whole else "warning",
-        "code": "informational" if whole else "incomplete",
-        "details": {"coding": [{"system": _STATE, "code": report.state}], "text": report.node},
-        "diagnostics": words,
-    }

@@ -547,7 +547,7 @@ async def test_a_question_that_one_of_two_gave_up_goes_on_for_the_other(tmp_path
 async def test_a_node_that_is_not_asked_something_leaves_no_trace_in_its_states_and_times(
     tmp_path: Path,
 ) -> None:
-    async def call(node: Node) -> Answer:
+    async def call(node: Node, _: Question) -> Answer:
         return answer(node.id, state="skipped")
 
     async with broker_over(tmp_path, [placed(Fake())]) as b:
@@ -559,7 +559,7 @@ async def test_a_node_that_is_not_asked_something_leaves_no_trace_in_its_states_
 async def test_something_else_is_put_to_every_node_with_the_same_care(tmp_path: Path) -> None:
     nodes = [placed(Fake()), placed(Fake("two"), kinds=["imaging"]), placed(Fake("three"))]
 
-    async def call(node: Node) -> Answer:
+    async def call(node: Node, _: Question) -> Answer:
         return answer(node.id, result(node.id)) if node.id == "one" else failed(node.id)
 
     async with broker_over(tmp_path, [*nodes[:2], replace(nodes[2])]) as b:
@@ -570,7 +570,7 @@ async def test_something_else_is_put_to_every_node_with_the_same_care(tmp_path: 
 async def test_something_else_that_hangs_is_late_at_the_deadline(tmp_path: Path) -> None:
     ended = asyncio.Event()
 
-    async def call(node: Node) -> Answer:
+    async def call(node: Node, _: Question) -> Answer:
         try:
             await asyncio.sleep(60)
         finally:
@@ -581,3 +581,27 @@ async def test_something_else_that_hangs_is_late_at_the_deadline(tmp_path: Path)
         (late,) = await b.broker.ask(question(budget=0.05), call)
         await asyncio.sleep(0)
         assert (late.report.state, ended.is_set()) == ("late", True)
+
+
+async def test_something_else_is_put_to_the_named_nodes_alone(tmp_path: Path) -> None:
+    async def call(node: Node, _: Question) -> Answer:
+        return answer(node.id)
+
+    async with broker_over(tmp_path, [placed(Fake(name)) for name in ("one", "two", "three")]) as b:
+        answers = await b.broker.ask(question(), call, ["two"])
+        nobody = await b.broker.ask(question(), call, ["four"])
+    assert ([a.report.node for a in answers], nobody) == (["two"], ())
+
+
+async def test_a_gateway_hears_who_else_is_asked_something_else(tmp_path: Path) -> None:
+    heard: dict[str, tuple[str, ...]] = {}
+
+    async def call(node: Node, asked: Question) -> Answer:
+        heard[node.id] = asked.asked
+        return answer(node.id, kind=node.kind)
+
+    nodes = [placed(Fake()), *(placed(Fake(f"gw-{o}", kind="gateway"), owner=o) for o in ("sc", "hb"))]
+    async with broker_over(tmp_path, nodes) as b:
+        answers = await b.broker.ask(question(hops=2, asked=("hb",)), call)
+    assert heard == {"one": ("hb",), "gw-sc": ("cq", "hb", "sc")}
+    assert [a.report.state for a in answers] == ["empty", "empty", "skipped"]

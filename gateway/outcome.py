@@ -1,0 +1,61 @@
+"""What is said beside the matches of a search: how every node was, and what the answer leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from adapters import Report
+from gateway.model import ConsentRule
+from gateway.resources.extensions import NODE_STATES, node_state
+from gateway.resources.query import Query
+
+NAMED = 20
+"""How many resources are named at most."""
+
+
+def issues_of(
+    reports: Sequence[Report], consent: ConsentRule, query: Query, meant: Sequence[str] = ()
+) -> bytes:
+    """The issues of an OperationOutcome (JSON): one a node, whether the answer is complete, what was passed
+    over of the search, and which matches (``meant``) were found by what their names mean."""
+    issues = [_of_node(report) for report in reports]
+    if not consent.permitted:
+        issues.append(_said("warning", "suppressed", consent.en))
+    elif not all(report.complete for report in reports):
+        words = "not every node was heard: the person may have more than is shown"
+        issues.append(_said("warning", "incomplete", words))
+    if meant:
+        listed = ", ".join(meant[:NAMED]) + (" …" if len(meant) > NAMED else "")
+        words = f"{len(meant)} found by what the local name means, not by a code in them: {listed}"
+        issues.append(_said("information", "informational", words))
+    issues += passed_over(query)
+    return msgspec.json.encode(issues or [_said("information", "informational", "no node is configured")])
+
+
+def passed_over(query: Query) -> list[dict[str, Any]]:
+    """That parameters are not known here, as the caller would rather have it."""
+    if not query.ignored:
+        return []
+    return [_said("warning", "not-supported", f"not offered and passed over: {', '.join(query.ignored)}")]
+
+
+def _said(severity: str, code: str, words: str) -> dict[str, Any]:
+    return {"severity": severity, "code": code, "diagnostics": words}
+
+
+def _of_node(report: Report) -> dict[str, Any]:
+    """The state of one node, in the words of a check's answer."""
+    whole = not report.fault
+    words = f"{report.node}: {report.state}, {report.results} resources, {report.took_ms} ms"
+    words += f", fault: {report.fault}" if report.fault else ""
+    words += f"; {report.detail}" if report.detail else ""
+    return {
+        "extension": [node_state(report)],
+        "severity": "information" if whole else "warning",
+        "code": "informational" if whole else "incomplete",
+        "details": {"coding": [{"system": NODE_STATES, "code": report.state}], "text": report.node},
+        "diagnostics": words,
+    }
