@@ -1,8 +1,9 @@
 """JSON Web Tokens: what a client signs to say who it is, and what this gateway signs to let it in.
 
-Two kinds, never mixed. An *assertion* (RFC 7523, SMART Backend Services) is signed by a client and verified
-by a key of its JSON Web Key Set; RSA, ECDSA and Ed25519 by joserfc. An *access token* (RFC 9068) is signed by
-a key of this gateway, which may lie in a device, and verified by the same gateway.
+Two kinds, never mixed. An *assertion* (RFC 7523, SMART Backend Services; CDS Hooks sends one with each call)
+is signed by a client and verified by a key of its JSON Web Key Set; RSA, ECDSA and Ed25519 by joserfc. An
+*access token* (RFC 9068) is signed by a key of this gateway, which may lie in a device, and verified by the
+same gateway.
 
 Whichever it is, a token is read strictly before anything is computed: compact form, canonical base64url, one
 JSON object without repeated names, no header parameters but ``alg``, ``kid``, ``typ`` and a ``jku`` that is
@@ -220,14 +221,34 @@ def verify_assertion(
     for name in ("iss", "sub"):
         if claims.get(name) != client:
             raise TokenRefused(name, "is not the client; iss and sub are both its id")
-    _check_audience(claims, audiences)
-    ends = _check_times(claims, now, SKEW)
-    if ends > now + LONGEST_LIFE + SKEW:
-        raise TokenRefused("exp", f"is more than {LONGEST_LIFE.seconds // 60} minutes ahead")
-    jti = claims.get("jti")
-    if not isinstance(jti, str) or not 1 <= len(jti) <= 256:
-        raise TokenRefused("jti", "is missing; it is a text of at most 256 characters that counts once")
-    return Assertion(client, jti, ends + 2 * SKEW)  # a replica whose clock is ahead forgets it early
+    return _counting_once(client, claims, audiences, now)
+
+
+def verify_hook_token(
+    token: Parts,
+    keys: Mapping[str, Jwk],
+    *,
+    issuer: str,
+    audiences: tuple[str, ...],
+    now: datetime,
+    jku: str = "",
+) -> Assertion:
+    """The JWT by which a CDS client is known (CDS Hooks 2.0, Trusting CDS Clients); ``client`` is its issuer.
+
+    ``audiences``: the addresses of the service that is called; ``aud`` is one of them alone.
+
+    Raises:
+        TokenRefused: with the claim that is wrong.
+    """
+    if token.header.get("typ") != "JWT":
+        raise TokenRefused("typ", "is not JWT")
+    verify(token, keys, jku=jku)
+    claims = token.claims
+    if claims.get("iss") != issuer:
+        raise TokenRefused("iss", "is not the issuer that this client has here")
+    if "iat" not in claims:
+        raise TokenRefused("iat", "is missing")
+    return _counting_once(issuer, claims, audiences, now)
 
 
 def sign_token(claims: Mapping[str, object], signer: Signer, typ: str = ACCESS_TYPE) -> str:
@@ -289,6 +310,20 @@ def _check_header(token: Parts, jku: str) -> None:
             raise TokenRefused("header", "has a parameter that is not taken here; send alg, kid and typ")
         if not isinstance(value, str):
             raise TokenRefused("header", "has a parameter that is no text")
+
+
+def _counting_once(
+    client: str, claims: Mapping[str, Any], audiences: tuple[str, ...], now: datetime
+) -> Assertion:
+    """What makes a signed token count for this server, for minutes, and once."""
+    _check_audience(claims, audiences)
+    ends = _check_times(claims, now, SKEW)
+    if ends > now + LONGEST_LIFE + SKEW:
+        raise TokenRefused("exp", f"is more than {LONGEST_LIFE.seconds // 60} minutes ahead")
+    jti = claims.get("jti")
+    if not isinstance(jti, str) or not 1 <= len(jti) <= 256:
+        raise TokenRefused("jti", "is missing; it is a text of at most 256 characters that counts once")
+    return Assertion(client, jti, ends + 2 * SKEW)  # a replica whose clock is ahead forgets it early
 
 
 def _check_audience(claims: Mapping[str, Any], audiences: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 A file is read again as soon as it changed, so that a key which was taken out counts no more. An address is
 asked again after five minutes, or at once for a key id that its set does not hold, though not more often than
 every ten seconds: rotation needs nobody here, and nobody can have us ask without end. While an address does
-not answer, the last set counts for an hour.
+not answer, the last set counts for an hour, and nobody waits long for it whose key is in that set.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 from adapters import Line, NodeError
 from gateway.errors import SettingsError
 from gateway.settings import ClientSettings
+from gateway.tasks import stop
 from security.errors import TokenRefused
 from security.jwt import Jwk, read_jwks
 
 FRESH_S, AGAIN_S, STALE_S = 300.0, 10.0, 3600.0
-_TIMEOUT_S = 2.0
+_TIMEOUT_S, _KNOWN_S = 2.0, 0.1
 
 
 class KeyFile:
@@ -73,7 +74,7 @@ class KeyAddress:
         self._clock = clock
         self._keys: dict[str, Jwk] = {}
         self._read_at = self._asked_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> Mapping[str, Jwk]:
         """The keys, asked for again where they are old or lack ``kid``.
@@ -82,24 +83,30 @@ class KeyAddress:
             TokenRefused: there is no key set, or it is too old to count.
         """
         if not self._holds(kid):  # who is held waits for nobody who asks for keys that are not there
-            async with self._lock:
-                now = self._clock()
-                if not self._holds(kid) and now - self._asked_at >= AGAIN_S:
-                    self._asked_at = now
-                    try:
-                        self._keys = read_jwks(await self._line.get_json(self._name, budget=_TIMEOUT_S))
-                        self._read_at = now
-                    except (NodeError, TokenRefused) as wrong:
-                        self._log("client_keys_missing", client=self._client, detail=str(wrong))
+            if self._clock() - self._asked_at >= AGAIN_S:
+                self._asked_at = self._clock()
+                self._asking = asyncio.create_task(self._ask(), name="client-keys")
+            if self._asking:
+                known = kid in self._keys and self._clock() - self._read_at < STALE_S
+                await asyncio.wait({self._asking}, timeout=_KNOWN_S if known else None)
         if self._clock() - self._read_at >= STALE_S:
             raise TokenRefused("jwks", f"of {self._client} cannot be had from its address")
         return self._keys
+
+    async def _ask(self) -> None:
+        now = self._clock()
+        try:
+            self._keys = read_jwks(await self._line.get_json(self._name, budget=_TIMEOUT_S))
+            self._read_at = now
+        except (NodeError, TokenRefused) as wrong:
+            self._log("client_keys_missing", client=self._client, detail=str(wrong))
 
     def _holds(self, kid: str) -> bool:
         return kid in self._keys and self._clock() - self._read_at < FRESH_S
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Ask no more, and close the connections."""
+        await stop(self._asking)
         await self._line.aclose()
 
 

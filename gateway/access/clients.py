@@ -1,8 +1,9 @@
 """Who asks: clients by bearer token, their certificates, what they may do, and how often.
 
-A client comes with an access token that it got for a signed assertion (:mod:`gateway.access.tokens`), or with
-a fixed token of which only the SHA-256 is configured, so that no file holds one. Whatever it comes with, what
-settings say of it counts at every request: institution, roles, certificates, rate.
+A client comes with an access token that it got for a signed assertion (:mod:`gateway.access.tokens`), with a
+fixed token of which only the SHA-256 is configured, so that no file holds one, or, as a CDS client, with a
+JWT for this very call. Whatever it comes with, what settings say of it counts at every request: institution,
+roles, certificates, rate.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gateway.access.tokens import Tokens, scopes_of
 from gateway.errors import NotAuthenticated, NotPermitted
 from gateway.settings import ClientSettings, PurposeOfUse, Role, Settings
 from security import jwt
+from security.jwt import Assertion
 from security.keys import PublicKey, to_base64url
 
 KEPT = 4096
@@ -69,7 +71,7 @@ class Client(Struct, frozen=True, kw_only=True):
         word, letter = needed(method, path)
         if letter:
             self.permit(word, letter)
-        elif word not in self.scopes.words:
+        elif word and word not in self.scopes.words:
             raise self._lacks(f"lianren/{word}")
 
     def _lacks(self, scope: str) -> NotPermitted:
@@ -102,9 +104,7 @@ class Clients:
         self.allowance = allowance
         self._settings = {client.id: client for client in settings.clients}
         self._fixed = {
-            bytes.fromhex(client.token_sha256): _Known(
-                _client(client, scopes_of(client), tuple(client.purposes)), tuple(client.certificates)
-            )
+            bytes.fromhex(client.token_sha256): _known(client)
             for client in settings.clients
             if client.token_sha256
         }
@@ -134,15 +134,26 @@ class Clients:
         Raises:
             NotAuthenticated: another scheme, an unknown token, or one that is bound to another certificate.
         """
-        scheme, _, text = authorization.partition(" ")
-        text = text.strip()
-        if scheme.lower() != "bearer" or not text:
-            raise NotAuthenticated("there is no Authorization: Bearer header, or it is empty")
-        digest = hashlib.sha256(text.encode("latin-1", "replace")).digest()
-        known = self._fixed.get(digest) or self._by_access_token(text, digest)
-        if known.certificates and certificate not in known.certificates:
-            raise NotAuthenticated(f"client {known.client.id} came without the certificate it is bound to")
-        return known.client
+        text, digest = _bearer(authorization)
+        return _bound(self._fixed.get(digest) or self._by_access_token(text, digest), certificate)
+
+    async def authenticate_hook(
+        self, authorization: str, certificate: str, path: str
+    ) -> tuple[Client, Assertion | None]:
+        """:meth:`authenticate` for a call of CDS Hooks at ``path``: the JWT of a CDS client counts too. It is
+        still to be told apart from a repeated one (:meth:`Tokens.refuse_repeated`), which costs a write: by
+        then its request is counted.
+
+        Raises:
+            NotAuthenticated: as there, or the JWT does not count for this service.
+        """
+        text, digest = _bearer(authorization)
+        known = self._fixed.get(digest)
+        if known is None and text.count(".") == 2:
+            accepted = await self.tokens.accept_hook(text, path, datetime.now(UTC))
+            if accepted is not None:
+                return _bound(_known(accepted[0]), certificate), accepted[1]
+        return _bound(known or self._by_access_token(text, digest), certificate), None
 
     def _by_access_token(self, text: str, digest: bytes) -> _Known:
         """Verified once, then known until it ends; when the own keys change, nothing is known any more."""
@@ -185,6 +196,28 @@ class Clients:
             return ""
         passed = b"".join(value for name, value in headers if name == self._header)
         return thumbprint(passed) if passed else ""
+
+
+def _bearer(authorization: str) -> tuple[str, bytes]:
+    """The token of the header, and its digest. Raises NotAuthenticated."""
+    scheme, _, text = authorization.partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer" or not text:
+        raise NotAuthenticated("there is no Authorization: Bearer header, or it is empty")
+    return text, hashlib.sha256(text.encode("latin-1", "replace")).digest()
+
+
+def _bound(known: _Known, certificate: str) -> Client:
+    """The client, which came with the certificate that it must come with. Raises NotAuthenticated."""
+    if known.certificates and certificate not in known.certificates:
+        raise NotAuthenticated(f"client {known.client.id} came without the certificate it is bound to")
+    return known.client
+
+
+def _known(settings: ClientSettings) -> _Known:
+    """A client that came with no access token: it has all that settings give it."""
+    client = _client(settings, scopes_of(settings), tuple(settings.purposes))
+    return _Known(client, tuple(settings.certificates))
 
 
 def _client(settings: ClientSettings, scopes: Scopes, purposes: tuple[PurposeOfUse, ...]) -> Client:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
+from gateway.resources.values import STORED
 from gateway.settings import Role
 
 LETTERS = "cruds"
@@ -27,14 +29,15 @@ _OPEN = " system/CodeSystem.rs system/ConceptMap.rs system/ValueSet.rs lianren/c
 
 OF_ROLE: dict[Role, str] = {
     "his": "lianren/check lianren/consent lianren/mark lianren/statistics system/Consent.crus"
-    " system/DiagnosticReport.s system/ImagingStudy.s system/Observation.s system/Provenance.rs"
-    " system/ServiceRequest.rs" + _OPEN,
+    " system/DiagnosticReport.rs system/Endpoint.rs system/ImagingStudy.rs system/Observation.rs"
+    " system/Organization.rs system/Patient.rs system/Practitioner.rs system/Provenance.rs"
+    " system/ServiceRequest.rs system/Specimen.rs system/Subscription.cruds" + _OPEN,
     "auditor": "lianren/audit lianren/check lianren/conflict lianren/consent lianren/mark lianren/review"
     " lianren/statistics system/AuditEvent.rs system/Consent.rs system/Provenance.rs" + _OPEN,
     "steward": "lianren/check lianren/mark lianren/review lianren/statistics" + _OPEN,
     "operator": "lianren/conflict lianren/operate" + _OPEN,
     "peer": "lianren/results" + _OPEN,
-    "publisher": "lianren/publish" + _OPEN,
+    "publisher": " ".join(["lianren/publish", *(f"system/{type_}.cruds" for type_ in STORED)]) + _OPEN,
 }
 """What a role is given where its client has no scopes of its own."""
 DOORS = {
@@ -42,12 +45,15 @@ DOORS = {
     "checks": "check",
     "conflicts": "conflict",
     "consents": "consent",
+    "decisions": "check",
     "doctor": "operate",
     "explain": "check",
     "mappings": "review",
     "marks": "mark",
     "nodes": "operate",
     "publications": "publish",
+    "reminders": "check",
+    "resources": "results",
     "results": "results",
     "review": "review",
     "statistics": "statistics",
@@ -106,8 +112,10 @@ def understood(text: str) -> bool:
     return bool(_OWN.fullmatch(text) or ((fhir := _FHIR.fullmatch(text)) and fhir[2]))
 
 
+@lru_cache(512)
 def needed(method: str, path: str) -> tuple[str, str]:
-    """What a request needs: a FHIR type with a letter, or a word of this gateway with none."""
+    """What a request needs: a FHIR type with a letter, or a word of this gateway with none. Both are empty
+    where the door itself asks: for each entry of a Bundle, and for a page, which is its client's."""
     parts = path.strip("/").split("/")
     if parts[0] == "fhir":
         return _interaction(method, parts[1:])
@@ -117,8 +125,14 @@ def needed(method: str, path: str) -> tuple[str, str]:
 
 
 def _interaction(method: str, below: list[str]) -> tuple[str, str]:
-    """FHIR R4, http.html#summary; HEAD counts as GET."""
-    type_, last = below[0] if below else "*", below[-1] if below else ""
+    """FHIR R4, http.html#summary; HEAD counts as GET. Nodes are service bases of their own."""
+    if below[:1] == ["nodes"]:
+        below = below[next((n for n, part in enumerate(below) if part[:1].isupper()), len(below)) :]
+    type_, last = below[0] if below else "", below[-1] if below else ""
+    if type_ in ("$export", "_export"):  # AuditEvents, and decisions beside them
+        return "AuditEvent", "s"
+    if type_[:1] in ("", "_"):
+        return "", ""
     if last.startswith("$"):
         return type_, "r" if len(below) > 2 else "s"
     if last == "_search" or (method in ("GET", "HEAD") and len(below) < 2):

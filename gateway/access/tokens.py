@@ -4,6 +4,8 @@ A client proves by a signed assertion, which counts once, that it is itself, and
 minutes (RFC 9068): who it is, its scopes and purposes of use (IHE IUA, ``extensions.ihe_iua``), bound to its
 certificate where the proxy passed one (RFC 8705). This gateway is issuer and audience in one; nothing is kept
 of a token, and what settings say of a client counts at every request.
+
+A CDS client asks for no token: each of its calls carries a JWT of its own, for the address called.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ from gateway.errors import NotAuthenticated, SettingsError, TokenNotGiven
 from gateway.log import Log
 from gateway.settings import ClientSettings, PurposeOfUse, Settings
 from security.errors import TokenRefused
-from security.jwt import jwk_of, read_token, sign_token, verify_access, verify_assertion
+from security.jwt import (
+    ACCESS_TYPE,
+    Assertion,
+    jwk_of,
+    read_token,
+    sign_token,
+    verify_access,
+    verify_assertion,
+    verify_hook_token,
+)
 from security.keys import PublicKey, Signer
 
 GRANT = "client_credentials"
@@ -78,6 +89,7 @@ class Tokens:
                 if not understood(scope):
                     raise SettingsError(f"clients: {client.id}: {scope!r} is no scope; see docs/operator.md")
         self._clients = {client.id: client for client in settings.clients}
+        self._issuers = {client.cds_issuer: client for client in settings.clients if client.cds_issuer}
         self._sources = key_sources(settings.clients, log)
         self._seen: Iterable[PublicKey] = ()
         self._by_kid: dict[str, PublicKey] = {}
@@ -163,6 +175,47 @@ class Tokens:
             ends=claims["exp"],
             certificate=claims.get("cnf", {}).get("x5t#S256", ""),
         )
+
+    async def accept_hook(
+        self, text: str, path: str, now: datetime
+    ) -> tuple[ClientSettings, Assertion] | None:
+        """The CDS client that signed this JWT for one call of a service (CDS Hooks 2.0, Trusting CDS
+        Clients), and what is to count once; None where it is none of a CDS client's, but may be an access
+        token.
+
+        Raises:
+            NotAuthenticated: it does not count for the service at ``path``.
+        """
+        service = f"{self.issuer}{path.rstrip('/')}"
+        try:
+            token = read_token(text)
+            if token.header.get("typ") == ACCESS_TYPE:
+                return None
+            issuer = token.claims.get("iss")
+            client = self._issuers.get(issuer) if isinstance(issuer, str) else None
+            if client is None:
+                raise TokenRefused("iss", "is no CDS client here")
+            verified = verify_hook_token(
+                token,
+                await self._sources[client.id].get(token.kid),
+                issuer=client.cds_issuer,
+                audiences=(service, service.removesuffix("/feedback")),
+                now=now,
+                jku=client.jwks_url,
+            )
+        except TokenRefused as wrong:
+            raise NotAuthenticated(f"the JWT of a CDS client does not count: {wrong}") from None
+        return client, verified
+
+    async def refuse_repeated(self, client: str, hook: Assertion) -> None:
+        """Let the JWT of a CDS client's call count now, and never again.
+
+        Raises:
+            NotAuthenticated: it came before.
+            StoreUnavailable: whether it came before cannot be told.
+        """
+        if not await self._once.first(f"hook {client}", hook.jti, hook.until):
+            raise NotAuthenticated(f"the JWT of CDS client {client} came before: its jti was used")
 
     def keys(self) -> dict[str, PublicKey]:
         """The own keys for tokens by their ids; another object whenever they changed."""

@@ -1,191 +1,189 @@
-"""CDS Hooks 2.0: advice at the order moment, with the same decision as the REST face.
+"""CDS Hooks 2.0: advice at the order moment and when a chart is opened, with the decision of the REST face.
 
-Discovery offers ``order-sign``. An ``order-select`` call is answered alike, for clients that send the orders
-earlier; a ``patient-view`` call has no orders, so it has no cards. In an emergency the call's extension
-``org.lianren.break-glass`` says why to go on against the patient's consent.
+Three services, one hook each (:data:`SERVICES`); discovery is public, as it tells nothing of anybody. Every
+call brings a token of ours, or the JWT of a CDS client (:mod:`gateway.access.tokens`). In an emergency the
+call's extension ``org.lianren.break-glass`` says why to go on against the patient's consent.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
+import msgspec
 from fastapi import APIRouter, Request
-from msgspec import Struct
 from starlette.responses import Response
 
-from gateway.errors import BadRequest, NotFound, PrefetchMissing
-from gateway.faces.cards import REASONS_SYSTEM, cards_of
-from gateway.faces.common import client_of, gateway_of, read, reply
+from gateway.access.clients import Client
+from gateway.errors import BadRequest, NotFound
+from gateway.faces._cds_call import (
+    BREAK_GLASS,
+    CONTEXT,
+    REASON,
+    SITUATION,
+    Draft,
+    HookCall,
+    access,
+    drafts_of,
+    history_request,
+    prefetched,
+    refuse_odd,
+)
+from gateway.faces._cds_feedback import OFFERED_REASONS, FeedbackCall, outcomes_of, parts, saying_where
+from gateway.faces.cards import cards_of
+from gateway.faces.common import JSON, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
-from gateway.faces.orders import Order, check_request, order_of, person_of, placed, valid
-from gateway.model import OutcomeIn, PersonIn, ShortText
+from gateway.faces.orders import check_request, person_of, placed, valid
+from gateway.flow import spent, waited_s
+from gateway.model import CheckAnswer, PersonIn
 from gateway.outcomes import Asked
 
 router = APIRouter(prefix="/cds-services", tags=["cds-hooks"])
-SERVICE = "result-recognition"
-BREAK_GLASS = "org.lianren.break-glass"
 CALLING = (400, 403, 409, 412, 413, 415)
-HOOKS = ("order-sign", "order-select", "patient-view")
-OFFERED_REASONS = "platform-A"
-"""The code system whose reasons a card offers; the others are accepted too."""
-_CARD = re.compile(r"([0-9a-f]{32})\.([0-9]{1,2})", re.ASCII)
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")  # FHIR R4 id
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_NEEDS = (
+    "Patient 须含居民身份证号等强标识；请预取 patient，或提供 fhirServer 与 fhirAuthorization"
+    "（其地址须先由网关运维登记）。The Patient must carry a strong identifier such as the resident number."
+)
+SERVICES = tuple(
+    {
+        "hook": hook,
+        "id": name,
+        "title": title,
+        "description": description,
+        "prefetch": {"patient": "Patient/{{context.patientId}}"},
+        "usageRequirements": _NEEDS,
+    }
+    for hook, name, title, description in (
+        (
+            "order-sign",
+            "result-recognition",
+            "检查检验结果互认提示（签署医嘱）",
+            "签署前查询可互认的已有结果 (prior results that may serve for what is being signed)",
+        ),
+        (
+            "order-select",
+            "result-recognition-select",
+            "检查检验结果互认提示（选择医嘱）",
+            "选择时查询可互认的已有结果 (prior results that may serve for what is being selected)",
+        ),
+        (
+            "patient-view",
+            "result-history",
+            "近期检查检验结果提示（打开病历）",
+            "打开病历时提示近期可互认的结果 (recent results that may be recognised)",
+        ),
+    )
+)
+DISCOVERY = msgspec.json.encode({"services": SERVICES})
+ETAG = f'"{hashlib.sha256(DISCOVERY).hexdigest()[:32]}"'
+_FETCHING = 0.5
+"""Of the deadline, what fetching the Patient may take."""
 
 
-class HookCall(Struct, frozen=True, rename="camel", kw_only=True):
-    """A service call; fields that CDS Hooks defines and this service does not need are let pass."""
-
-    hook: str
-    hook_instance: str
-    context: dict[str, Any]
-    prefetch: dict[str, Any] = {}
-    extension: dict[str, Any] = {}
-
-
-class Override(Struct, frozen=True, rename="camel"):
-    """Why a card was overridden: one of its reasons, and what the doctor wrote."""
-
-    reason: OverrideCode | None = None
-    user_comment: ShortText = ""
-
-
-class OverrideCode(Struct, frozen=True):
-    """The Coding of an override reason."""
-
-    code: ShortText = ""
-    system: ShortText = ""
-
-
-class Feedback(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One entry of a feedback call: what became of a card."""
-
-    card: ShortText
-    outcome: Literal["accepted", "overridden"]
-    override_reason: Override = Override()
-
-
-class FeedbackCall(Struct, frozen=True):
-    """The body of a feedback call."""
-
-    feedback: list[Feedback]
-
-
-@router.get("", openapi_extra=describe(), summary="Discovery")
+@router.get("", openapi_extra=describe(token=False), summary="Discovery")
 async def discovery(request: Request) -> Response:
     """What is offered, and which data to send along."""
-    client_of(request)
-    service = {
-        "hook": HOOKS[0],
-        "id": SERVICE,
-        "title": "检查检验结果互认提示",
-        "description": "开单前查询外院可互认的结果 (prior results that may serve for what is being ordered)",
-        "prefetch": {"patient": "Patient/{{context.patientId}}"},
-    }
-    return reply({"services": [service]})
+    headers = {"ETag": ETAG, "Cache-Control": "public, max-age=3600"}
+    if ETAG in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(DISCOVERY, headers=headers, media_type=JSON)
 
 
-@router.post(
-    f"/{SERVICE}", openapi_extra=describe(HookCall, refusals=CALLING), summary="Advice at the order moment"
-)
 async def advise(request: Request) -> Response:
-    """Cards for the draft orders, and the whole decision as an extension."""
+    """Cards for the draft orders or the opened chart, and the whole decision as an extension."""
     client = client_of(request)
     call = await read(request, HookCall)
-    orders = _orders(call)
-    if not orders:
+    refuse_odd(call)
+    catalogue = gateway_of(request).rules.catalogue
+    drafts: list[Draft] = []
+    if call.hook == "patient-view":
+        answer = await _history(request, call, client)
+    elif drafts := drafts_of(call, catalogue):
+        answer = await _check(request, call, client, drafts)
+    else:
         return reply({"cards": []})
-    person, reason, place = _person(call, orders), call.extension.get(BREAK_GLASS), f"extension.{BREAK_GLASS}"
-    asked = check_request(call.hook_instance, person, orders, reason, place)
-    with placed(orders, "hookInstance", place):
-        answer = (await request.app.state.checks.ask(asked, client, "cds")).answer
-    published = gateway_of(request).rules.catalogue.reason_codes.values()
-    offered = [code for code in published if code.system == OFFERED_REASONS]
-    return reply({"cards": cards_of(answer, offered), "extension": {"org.lianren.decision": answer}})
+    offered = [code for code in catalogue.reason_codes.values() if code.system == OFFERED_REASONS]
+    cards = cards_of(answer, offered, drafts, gateway_of(request).settings.viewer_url)
+    return reply({"cards": cards, "extension": {"org.lianren.decision": answer}})
 
 
-@router.post(
-    f"/{SERVICE}/feedback",
-    openapi_extra=describe(FeedbackCall, refusals=(400, 403, 404, 413, 415)),
-    summary="What became of the cards",
-)
 async def feedback(request: Request) -> Response:
     """Accepted and overridden cards become outcomes of every recognised result that the card was about."""
     client = client_of(request)
     call = await read(request, FeedbackCall)
+    now = datetime.now(UTC)
     outcomes: list[Asked] = []
     for number, entry in enumerate(call.feedback):
-        found = _CARD.fullmatch(entry.card)
+        place = f"feedback[{number}]"
         try:
-            answer = await request.app.state.checks.answer(found[1] if found else "", client)
+            answer = await request.app.state.checks.answer(parts(entry)[0], client)
         except NotFound as wrong:
-            wrong.field = f"feedback[{number}].card"
+            wrong.field = f"{place}.card"
             raise
-        if found is None or int(found[2]) >= len(answer.advice):
-            raise NotFound("is no card that your institution got", field=f"feedback[{number}].card")
-        served = {item.code for item in answer.advice[int(found[2])].served}
-        outcomes += [
-            Asked(answer.id, _outcome(entry, verdict.result.id), f"feedback[{number}].overrideReason.")
-            for verdict in answer.verdicts
-            if verdict.verdict == "recognised" and verdict.serves and verdict.serves.code in served
-        ]
+        outcomes += outcomes_of(entry, answer, now, place)
     if outcomes:
-        await request.app.state.outcomes.record(outcomes, client)
+        with saying_where():
+            await request.app.state.outcomes.record(outcomes, client)
     return reply({})
 
 
-def _outcome(entry: Feedback, result: str) -> OutcomeIn:
-    if entry.outcome == "accepted":
-        return OutcomeIn(result=result, outcome="accepted")
-    reason = entry.override_reason.reason or OverrideCode()
-    return OutcomeIn(
-        result=result,
-        outcome="declined",
-        system=reason.system.removeprefix(f"{REASONS_SYSTEM}/"),
-        code=reason.code,
-        text=entry.override_reason.user_comment,
+for _service in SERVICES:
+    router.add_api_route(
+        f"/{_service['id']}",
+        advise,
+        methods=["POST"],
+        openapi_extra=describe(HookCall, refusals=CALLING),
+        summary=f"Advice at {_service['hook']}",
+    )
+    router.add_api_route(
+        f"/{_service['id']}/feedback",
+        feedback,
+        methods=["POST"],
+        openapi_extra=describe(FeedbackCall, refusals=(400, 403, 404, 413, 415)),
+        summary=f"What became of the cards of {_service['hook']}",
     )
 
 
-def _orders(call: HookCall) -> list[Order]:
-    """The ServiceRequests of the draft orders; medication and other orders are none of this service's."""
-    if call.hook not in HOOKS:
-        raise BadRequest(f"must be one of {', '.join(HOOKS)}", field="hook")
-    if not _UUID.fullmatch(call.hook_instance):
-        raise BadRequest("must be a UUID", field="hookInstance")
-    for name in ("userId", "patientId"):
-        if not isinstance(call.context.get(name), str):
-            raise BadRequest("is missing or no string", field=f"context.{name}")
-    for name in ("patientId", "encounterId"):
-        if name in call.context and not _ID.fullmatch(str(call.context[name])):
-            raise BadRequest("must be a FHIR id, without the resource type", field=f"context.{name}")
-    if call.hook == "patient-view":
-        return []
-    place = "context.draftOrders"
-    bundle = call.context.get("draftOrders")
-    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-        raise BadRequest("must be a Bundle", field=place)
-    entries = bundle.get("entry") or []
-    if not isinstance(entries, list):
-        raise BadRequest("must be a list", field=f"{place}.entry")
-    orders = []
-    for number, entry in enumerate(entries):
-        where = f"{place}.entry[{number}].resource"
-        resource = entry.get("resource") if isinstance(entry, dict) else None
-        if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
-            raise BadRequest("is no resource", field=where)
-        if resource["resourceType"] == "ServiceRequest":
-            orders.append(order_of(resource, where))
-    return orders
+async def _check(request: Request, call: HookCall, client: Client, drafts: Sequence[Draft]) -> CheckAnswer:
+    orders = [draft.order for draft in drafts]
+    person = await _person(request, call, client, drafts)
+    asked = check_request(
+        call.hook_instance,
+        person,
+        orders,
+        call.told(BREAK_GLASS),
+        REASON,
+        context=call.told(CONTEXT),
+        place=SITUATION,
+    )
+    with placed(orders, "hookInstance", REASON, SITUATION):
+        answer: CheckAnswer = (await request.app.state.checks.ask(asked, client, "cds")).answer
+    return answer
 
 
-def _person(call: HookCall, orders: list[Order]) -> PersonIn:
-    """The Patient of the prefetch, who must be the context's and every order's."""
-    place = "prefetch.patient"
-    if not isinstance(call.prefetch.get("patient"), dict):
-        raise PrefetchMissing("send the Patient that discovery asks for", field=place)
-    patient = valid(call.prefetch["patient"], "Patient", place)
-    if patient.get("id", call.context["patientId"]) != call.context["patientId"]:
+async def _history(request: Request, call: HookCall, client: Client) -> CheckAnswer:
+    person = await _person(request, call, client, ())
+    asked = history_request(call, person, gateway_of(request).settings.lookback_days)
+    with placed((), "hookInstance", REASON, SITUATION):
+        answer: CheckAnswer = (await request.app.state.checks.history(asked, client, "cds")).answer
+    return answer
+
+
+async def _person(request: Request, call: HookCall, client: Client, drafts: Sequence[Draft]) -> PersonIn:
+    """The Patient that came along or is fetched, who must be the context's and every order's."""
+    place, patient = "prefetch.patient", prefetched(call)
+    if patient is None:
+        server, token = access(call)
+        place, began = "fhirServer", time.monotonic()
+        budget = gateway_of(request).settings.deadline_ms / 1000 * _FETCHING - waited_s()
+        patient = await request.app.state.prefetching.patient(
+            client.id, server, token, call.patient_id, budget=max(budget, 0.05)
+        )
+        spent(time.monotonic() - began)
+    patient = valid(patient, "Patient", place)
+    if patient.get("id", call.patient_id) != call.patient_id:
         raise BadRequest("is another patient than context.patientId", field=f"{place}.id")
-    return person_of([(place, {**patient, "id": call.context["patientId"]})], orders)
+    identified = {**patient, "id": call.patient_id}
+    return person_of([(place, identified)], [draft.order for draft in drafts])

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from gateway.demo.people import BY_KEY
+from gateway.faces.cards import REASONS_SYSTEM
+from gateway.faces.orders import valid
 from tests.contract.calls import hook, order, patient
-from tests.gateway.live import Live
+from tests.gateway.live import STRANGER, Live
 
 SERVICE = "/cds-services/result-recognition"
+SELECT = "/cds-services/result-recognition-select"
+HISTORY = "/cds-services/result-history"
+OFFERED = {
+    "result-recognition": "order-sign",
+    "result-recognition-select": "order-select",
+    "result-history": "patient-view",
+}
 INDEX = Path(__file__).resolve().parents[3] / "shared/conformance/cdshooks/index.json"
 REQUESTS = [
     (case["file"], case["hl7_validator"])
     for case in (json.loads(INDEX.read_bytes()) if INDEX.exists() else [])
     if case["kind"] == "request"
 ]
+PANEL = "肝功能12项"
+
+
+def called(name: str, *orders: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A call of a hook; an order-select selects all that have an id."""
+    call = hook(*orders, **more) | {"hook": name}
+    if name == "patient-view":
+        del call["context"]["draftOrders"]
+    if name == "order-select":
+        call["context"]["selections"] = [f"ServiceRequest/{one['id']}" for one in orders if "id" in one]
+    return call
+
+
+def suggestion_of(his: httpx.Client, *orders: dict[str, Any]) -> dict[str, Any]:
+    """The suggestion of the card on the only order."""
+    (card,) = his.post(SERVICE, json=hook(*orders)).json()["cards"]
+    assert card["selectionBehavior"] == "at-most-one"
+    (suggestion,) = card["suggestions"]
+    return dict(suggestion)
 
 
 @pytest.fixture
@@ -30,13 +61,14 @@ def test_the_requests_of_the_test_material_are_there(conformance: Path) -> None:
     assert REQUESTS
 
 
+@pytest.mark.parametrize("service", OFFERED)
 @pytest.mark.parametrize(("file", "verdict"), REQUESTS)
 def test_a_request_is_taken_or_refused_as_the_validator_says(
-    gateway: Live, his: httpx.Client, conformance: Path, file: str, verdict: str
+    gateway: Live, his: httpx.Client, conformance: Path, file: str, verdict: str, service: str
 ) -> None:
     before = gateway.kept()
     answer = his.post(
-        SERVICE,
+        f"/cds-services/{service}",
         content=(conformance / "cdshooks" / file).read_bytes(),
         headers={"Content-Type": "application/json"},
     )
@@ -46,10 +78,28 @@ def test_a_request_is_taken_or_refused_as_the_validator_says(
     assert gateway.kept() == before  # none of them has an order that recognition is about
 
 
-def test_discovery_offers_the_service_with_its_prefetch(his: httpx.Client) -> None:
-    (service,) = his.get("/cds-services").json()["services"]
-    assert (service["hook"], service["id"]) == ("order-sign", "result-recognition")
-    assert service["prefetch"] == {"patient": "Patient/{{context.patientId}}"}
+def test_discovery_offers_one_service_a_hook_with_its_prefetch(gateway: Live) -> None:
+    services = gateway.client("").get("/cds-services").json()["services"]
+    assert {service["id"]: service["hook"] for service in services} == OFFERED
+    for service in services:
+        assert service["prefetch"] == {"patient": "Patient/{{context.patientId}}"}
+        assert {"title", "description", "usageRequirements"} <= service.keys()
+
+
+def test_discovery_that_did_not_change_is_not_sent_again(gateway: Live) -> None:
+    first = gateway.client("").get("/cds-services")
+    again = gateway.client("").get("/cds-services", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("service", OFFERED)
+def test_every_service_that_is_offered_answers_its_hook_and_takes_feedback(
+    his: httpx.Client, service: str
+) -> None:
+    call = called(OFFERED[service], order(id="o1"))
+    (card,) = his.post(f"/cds-services/{service}", json=call).json()["cards"]
+    sent = {"card": card["uuid"], "outcome": "overridden"}
+    assert his.post(f"/cds-services/{service}/feedback", json={"feedback": [sent]}).status_code == 200
 
 
 def test_an_order_without_its_prefetch_is_412(gateway: Live, his: httpx.Client) -> None:
@@ -92,21 +142,276 @@ def test_the_same_hook_instance_gives_the_same_cards(his: httpx.Client) -> None:
     assert his.post(SERVICE, json=call).content == his.post(SERVICE, json=call).content
 
 
-def test_feedback_becomes_an_outcome_of_what_the_card_was_about(gateway: Live, his: httpx.Client) -> None:
+def test_a_card_tells_verdict_value_age_and_reasons_of_the_prior_result(his: httpx.Client) -> None:
     (card,) = his.post(SERVICE, json=hook()).json()["cards"]
+    (line,) = [line for line in card["detail"].splitlines() if "可互认：" in line]
+    assert "白蛋白 40.8 g/L" in line
+    assert "天前" in line
+    assert "各项核对均通过" in line
+
+
+# Suggestions
+
+
+def test_an_order_whose_result_is_there_can_be_taken_off(his: httpx.Client) -> None:
+    suggestion = suggestion_of(his, order(id="o1"))
+    assert suggestion["isRecommended"] is True
+    (action,) = suggestion["actions"]
+    assert (action["type"], action["resourceId"]) == ("delete", "ServiceRequest/o1")
+
+
+def test_a_panel_is_replaced_by_what_is_left_to_order(his: httpx.Client) -> None:
+    call = hook(order(PANEL, id="p1", priority="routine"))
+    told = his.post(SERVICE, json=call).json()
+    (advice,) = told["extension"]["org.lianren.decision"]["advice"]
+    (suggestion,) = told["cards"][0]["suggestions"]
+    delete, *creates = suggestion["actions"]
+    assert delete["resourceId"] == "ServiceRequest/p1"
+    made = [valid(create["resource"], "ServiceRequest", "resource") for create in creates]
+    assert [one["code"]["coding"][0]["code"] for one in made] == [one["code"] for one in advice["to_order"]]
+    assert len(advice["served"]) + len(creates) == 12
+    assert not any("id" in one for one in made)
+    assert {one["priority"] for one in made} == {"routine"}
+
+
+def test_what_replaces_a_panel_names_its_patient_by_reference_alone(his: httpx.Client) -> None:
+    subject = {"reference": "Patient/p1", "display": "某某", "identifier": patient()["identifier"][0]}
+    _, create, *_ = suggestion_of(his, order(PANEL, id="p1", subject=subject))["actions"]
+    assert create["resource"]["subject"] == {"reference": "Patient/p1"}
+
+
+def test_what_replaces_a_panel_is_itself_an_order_that_can_be_read(his: httpx.Client) -> None:
+    _, create, *_ = suggestion_of(his, order(PANEL, id="p1"))["actions"]
+    (card,) = his.post(SERVICE, json=hook(create["resource"])).json()["cards"]
+    assert card["summary"].startswith(create["resource"]["code"]["text"])
+
+
+def test_an_order_that_cannot_be_named_has_no_suggestion(his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook(order())).json()["cards"]
+    assert not {"suggestions", "selectionBehavior"} & card.keys()
+
+
+def test_an_order_is_named_by_its_full_url_where_it_has_no_id(his: httpx.Client) -> None:
+    call = hook(order())
+    call["context"]["draftOrders"]["entry"][0]["fullUrl"] = "https://his.example/fhir/ServiceRequest/7"
+    (card,) = his.post(SERVICE, json=call).json()["cards"]
+    assert card["suggestions"][0]["actions"][0]["resourceId"] == "ServiceRequest/7"
+
+
+def test_an_order_for_which_nothing_was_found_is_left_alone(his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook(order("总蛋白", id="o1"))).json()["cards"]
+    assert "suggestions" not in card
+
+
+# The other hooks
+
+
+def test_of_draft_orders_only_the_selected_ones_are_asked_about(his: httpx.Client) -> None:
+    call = called("order-select", order("白蛋白", id="o1"), order("总蛋白", id="o2"))
+    call["context"]["selections"] = ["ServiceRequest/o2"]
+    (card,) = his.post(SELECT, json=call).json()["cards"]
+    assert card["summary"].startswith("总蛋白")
+
+
+def test_a_draft_that_was_not_selected_may_be_unfinished(his: httpx.Client) -> None:
+    call = called("order-select", order("白蛋白", id="o1"), {**order(id="o2"), "code": {}})
+    call["context"]["selections"] = ["ServiceRequest/o1"]
+    assert his.post(SELECT, json=call).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("selections", "field"),
+    [
+        (None, "context.selections"),
+        (["o1"], "context.selections[0]"),
+        (["ServiceRequest/o1", "ServiceRequest/o9"], "context.selections[1]"),
+    ],
+)
+def test_a_selection_that_is_none_is_refused(
+    gateway: Live, his: httpx.Client, selections: object, field: str
+) -> None:
     before = gateway.kept()
-    sent = {"card": card["uuid"], "outcome": "accepted", "outcomeTimestamp": "2026-11-22T00:00:00Z"}
+    call = called("order-select", order(id="o1"))
+    call["context"]["selections"] = selections
+    answer = his.post(SELECT, json=call)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert gateway.kept() == before
+
+
+def test_an_opened_chart_has_one_card_of_what_may_be_recognised(his: httpx.Client) -> None:
+    told = his.post(HISTORY, json=called("patient-view", who=patient(BY_KEY["jia"].number))).json()
+    (card,) = told["cards"]
+    assert "可互认" in card["summary"]
+    assert "白细胞计数" in card["detail"]
+    assert told["extension"]["org.lianren.decision"]["moment"] == "reception"
+
+
+def test_an_opened_chart_of_which_nothing_is_known_has_no_card(his: httpx.Client) -> None:
+    answer = his.post(HISTORY, json=called("patient-view", who=patient(STRANGER)))
+    assert (answer.status_code, answer.json()["cards"]) == (200, [])
+
+
+# What an order says
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"code": {"coding": [{"system": "urn:wst886", "code": "1100104A"}]}},
+        {
+            "code": {
+                "coding": [
+                    {"system": "http://loinc.org", "code": "1751-7", "display": "Albumin"},
+                    {"system": "urn:lianren:local:EX-CQ-01", "code": "ALB01", "display": "白蛋白"},
+                ]
+            }
+        },
+        {
+            "priority": "urgent",
+            "reasonCode": [{"text": "复查"}],
+            "performer": [{"reference": "Organization/1"}],
+            "requester": {"reference": "Practitioner/1"},
+            "specimen": [{"display": "血清"}],
+            "extension": [{"url": "urn:example:x", "valueString": "y"}],
+        },
+    ],
+)
+def test_an_order_is_read_in_every_shape_that_hospitals_give_it(
+    his: httpx.Client, more: dict[str, Any]
+) -> None:
+    told = his.post(SERVICE, json=hook(order(**more))).json()["extension"]["org.lianren.decision"]
+    assert [item["code"] for item in told["advice"][0]["served"]] == ["1100104A"]
+
+
+def test_an_order_that_names_two_items_is_refused(his: httpx.Client) -> None:
+    coding = [{"system": f"{REASONS_SYSTEM[:-7]}items", "code": code} for code in ("1100104A", "1100204A")]
+    answer = his.post(SERVICE, json=hook(order(code={"coding": coding})))
+    assert (answer.status_code, answer.json()["field"]) == (
+        400,
+        "context.draftOrders.entry[0].resource.code",
+    )
+
+
+def test_what_lies_ahead_of_the_patient_is_told_by_an_extension(his: httpx.Client) -> None:
+    call = hook() | {"extension": {"org.lianren.context": {"forensic": True}}}
+    told = his.post(SERVICE, json=call).json()["extension"]["org.lianren.decision"]
+    assert {reason["rule"] for one in told["verdicts"] for reason in one["reasons"]} == {"N5"}
+
+
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        ("operation", ""),
+        ({"forensic": "yes"}, ".forensic"),
+        ({"setting": "990000198201200080"}, ".setting"),
+        ({"x": True}, ""),
+    ],
+)
+def test_a_situation_that_cannot_be_read_is_refused_where_it_stands(
+    his: httpx.Client, context: object, field: str
+) -> None:
+    answer = his.post(SERVICE, json=hook() | {"extension": {"org.lianren.context": context}})
+    assert answer.status_code == 400
+    assert answer.json()["field"] == f"extension.org.lianren.context{field}"
+    assert "990000198201200080" not in answer.text
+
+
+# Feedback
+
+
+def test_feedback_becomes_an_outcome_of_what_the_card_was_about(gateway: Live, his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook(order(id="o1"))).json()["cards"]
+    before = gateway.kept()
+    sent = {
+        "card": card["uuid"],
+        "outcome": "accepted",
+        "acceptedSuggestions": [{"id": card["suggestions"][0]["uuid"]}],
+        "outcomeTimestamp": "2026-11-22T00:00:00Z",
+    }
     assert his.post(f"{SERVICE}/feedback", json={"feedback": [sent]}).status_code == 200
     assert gateway.kept() == (before[0] + 1, before[1] + 1, before[2])
     assert gateway.events("outcome_recorded")[-1]["outcome"] == "accepted"
 
 
+def test_feedback_that_comes_again_changes_nothing(gateway: Live, his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook()).json()["cards"]
+    reason = card["overrideReasons"][0]
+    at = datetime.now(UTC).isoformat()
+    sent = {"card": card["uuid"], "outcome": "overridden", "overrideReason": {"reason": reason}}
+    call = {"feedback": [sent | {"outcomeTimestamp": at}]}
+    his.post(f"{SERVICE}/feedback", json=call)
+    before = gateway.kept()
+    assert his.post(f"{SERVICE}/feedback", json=call).status_code == 200
+    assert gateway.kept() == before
+
+
+def test_the_time_of_feedback_is_that_of_the_doctors_word(his: httpx.Client) -> None:
+    told = his.post(SERVICE, json=hook()).json()
+    check, at = told["extension"]["org.lianren.decision"]["id"], datetime.now(UTC) - timedelta(seconds=2)
+    sent = {"card": f"{check}.0", "outcome": "accepted", "outcomeTimestamp": at.isoformat()}
+    his.post(f"{SERVICE}/feedback", json={"feedback": [sent]})
+    same = {
+        "outcome": "accepted",
+        "result": told["extension"]["org.lianren.decision"]["verdicts"][0]["result"]["id"],
+    }
+    kept = his.post(f"/api/v1/checks/{check}/outcomes", json=same | {"at": at.isoformat()}).json()
+    assert datetime.fromisoformat(kept["at"]) == at
+
+
 def test_the_override_reasons_of_a_card_are_taken_back(gateway: Live, his: httpx.Client) -> None:
     (card,) = his.post(SERVICE, json=hook()).json()["cards"]
     reason = next(reason for reason in card["overrideReasons"] if reason["code"] == "01")
-    sent = {"card": card["uuid"], "outcome": "overridden", "overrideReason": {"reason": reason}}
+    for told in (reason, {"code": "02"}):  # a client needs to send no more than the code
+        sent = {"card": card["uuid"], "outcome": "overridden", "overrideReason": {"reason": told}}
+        assert his.post(f"{SERVICE}/feedback", json={"feedback": [sent]}).status_code == 200
+        assert gateway.events("outcome_recorded")[-1]["reason_code"] == f"platform-A:{told['code']}"
+
+
+def test_a_comment_alone_is_the_reason_that_is_none_of_the_others(gateway: Live, his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook()).json()["cards"]
+    sent = {"card": card["uuid"], "outcome": "overridden", "overrideReason": {"userComment": "家属要求"}}
     assert his.post(f"{SERVICE}/feedback", json={"feedback": [sent]}).status_code == 200
-    assert gateway.events("outcome_recorded")[-1]["reason_code"] == "platform-A:01"
+    assert gateway.events("outcome_recorded")[-1]["reason_code"] == "platform-A:08"
+
+
+def test_a_card_that_was_dismissed_without_a_word_was_viewed(gateway: Live, his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook()).json()["cards"]
+    sent = {"card": card["uuid"], "outcome": "overridden"}
+    assert his.post(f"{SERVICE}/feedback", json={"feedback": [sent]}).status_code == 200
+    assert gateway.events("outcome_recorded")[-1]["outcome"] == "viewed"
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "field"),
+    [
+        ({"card": uuid.uuid4().hex + ".0"}, 404, "card"),
+        ({"card": "x"}, 404, "card"),
+        (
+            {"outcome": "accepted", "acceptedSuggestions": [{"id": "another"}]},
+            404,
+            "acceptedSuggestions[0].id",
+        ),
+        ({"overrideReason": {"reason": {"code": "77"}}}, 400, "overrideReason.reason.code"),
+        ({"overrideReason": {"reason": {"code": "1", "system": "x"}}}, 400, "overrideReason.reason.system"),
+        ({"overrideReason": {"reason": {"code": "99"}}}, 400, "overrideReason.userComment"),
+    ],
+)
+def test_feedback_that_is_about_nothing_known_is_refused_where_it_stands(
+    gateway: Live, his: httpx.Client, changed: dict[str, Any], status: int, field: str
+) -> None:
+    (card,) = his.post(SERVICE, json=hook()).json()["cards"]
+    before = gateway.kept()
+    sent = {"card": card["uuid"], "outcome": "overridden"} | changed
+    answer = his.post(f"{SERVICE}/feedback", json={"feedback": [sent]})
+    assert (answer.status_code, answer.json()["field"]) == (status, f"feedback[0].{field}")
+    assert gateway.kept() == before
+
+
+def test_a_card_that_the_answer_does_not_have_is_none(his: httpx.Client) -> None:
+    (card,) = his.post(SERVICE, json=hook()).json()["cards"]
+    for other in ("1", "00000000000000000001", "all", "０"):
+        sent = {"card": f"{card['uuid'].partition('.')[0]}.{other}", "outcome": "overridden"}
+        assert his.post(f"{SERVICE}/feedback", json={"feedback": [sent]}).status_code == 404
 
 
 def test_a_patient_whom_nobody_knows_has_a_card_that_finds_nothing(his: httpx.Client) -> None:
