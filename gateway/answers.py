@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from adapters import Report
@@ -14,12 +15,14 @@ from gateway.model import (
     Coded,
     ConsentRule,
     LedgerRef,
+    Moment,
     ResultOut,
     Unnamed,
     VerdictOut,
 )
 from gateway.rules import Rules
 from recognition import Advice, Check, Decision, Verdict
+from recognition.versions import told_alike
 
 
 def answer_of(
@@ -29,6 +32,7 @@ def answer_of(
     *,
     id: str,  # noqa: A002 - the field's own name
     request_id: str,
+    moment: Moment,
     asked_at: datetime,
     places: tuple[int, ...],
     unnamed: tuple[Unnamed, ...],
@@ -39,9 +43,11 @@ def answer_of(
 ) -> CheckAnswer:
     """The answer of a check. ``places`` are those of the planned examinations in the request."""
     catalogue = rules.catalogue
+    also = told_alike(verdict.result for verdict in decision.verdicts)
     return CheckAnswer(
         id=id,
         request_id=request_id,
+        moment=moment,
         receiver=Coded(check.receiver, catalogue.institution(check.receiver).name),
         asked_at=asked_at,
         answered_at=check.at,
@@ -51,7 +57,9 @@ def answer_of(
             _advice(place, advice, catalogue, complete=complete, permitted=consent.permitted)
             for place, advice in zip(places, decision.advice, strict=True)
         ),
-        verdicts=tuple(_verdict(verdict, catalogue) for verdict in decision.verdicts),
+        verdicts=tuple(
+            _verdict(verdict, catalogue, also.get(verdict.result.id, ())) for verdict in decision.verdicts
+        ),
         unnamed=unnamed,
         nodes=nodes,
         ledger=ledger,
@@ -84,6 +92,18 @@ def sentence(
     )
 
 
+def one_each(verdicts: Iterable[VerdictOut]) -> list[VerdictOut]:
+    """Each result once, with its best verdict, in the order of the answer: a result may serve for several
+    planned items, and several nodes may tell the very same one."""
+    found: list[VerdictOut] = []
+    seen: set[str] = set()
+    for verdict in verdicts:  # best first
+        if verdict.result.id not in seen:
+            found.append(verdict)
+            seen |= {verdict.result.id, *verdict.also}
+    return found
+
+
 def _advice(
     place: int, advice: Advice, catalogue: Catalogue, *, complete: bool, permitted: bool
 ) -> AdviceOut:
@@ -107,7 +127,7 @@ def _item(catalogue: Catalogue, code: str) -> Coded:
     return Coded(code, catalogue.item(code).name)
 
 
-def _verdict(verdict: Verdict, catalogue: Catalogue) -> VerdictOut:
+def _verdict(verdict: Verdict, catalogue: Catalogue, also: tuple[str, ...]) -> VerdictOut:
     result = verdict.result
     institution = catalogue.institutions.get(result.institution)
     return VerdictOut(
@@ -136,4 +156,5 @@ def _verdict(verdict: Verdict, catalogue: Catalogue) -> VerdictOut:
         list=verdict.list,
         mark=result.mark,
         expires=verdict.expires,
+        also=also,
     )

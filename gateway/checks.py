@@ -10,6 +10,9 @@
 7. record   question, answers, marks, verdict in one durable write; without it there is no answer
 8. answer   the same for every face; the same request id gives the same answer again
 9. outcome  what the doctor did                                              (:mod:`gateway.outcomes`)
+
+A *history* is the same way with nothing planned: at reception, whatever is found is judged as if its own item
+were planned, so consent, evidence, marks and outcomes are those of a check.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -25,10 +29,10 @@ from msgspec import UNSET, Raw, Struct
 from adapters import KeyTaken, Question, elapsed_ms
 from adapters.fhir_time import in_range
 from adapters.store import Document
-from catalog import Kind
 from gateway.access.clients import Client
 from gateway.answers import answer_of
 from gateway.body import holds_number
+from gateway.broker.memory import KINDS
 from gateway.cases import case_document
 from gateway.errors import BadRequest, EvidenceUnavailable, NotFound, NotPermitted, RequestIdReused
 from gateway.evidence import Evidence, digest_of, keep
@@ -36,12 +40,13 @@ from gateway.finding import Found, find
 from gateway.flow import waited_s
 from gateway.ids import new_id
 from gateway.marks.index import recognised_by
-from gateway.model import CheckAnswer, CheckRequest, LedgerRef, PersonIn
-from gateway.naming import name_planned
+from gateway.model import CheckAnswer, CheckRequest, HistoryRequest, LedgerRef, PersonIn, Unnamed
+from gateway.naming import name_planned, planned_of
 from gateway.persons.consent import BREAK_GLASS
 from gateway.review import Listening
 from gateway.wiring import Gateway
-from recognition import Check, Context, Decision, decide
+from recognition import Check, Context, Decision, Planned, Result, decide
+from recognition.window import SHANGHAI, in_shanghai
 from security.errors import IdentityRefused
 from security.identity import Identifier, identifier, known_type
 from security.pseudonym import Pseudonyms
@@ -52,6 +57,9 @@ RESERVE_MS = 60
 """Of the deadline, kept back for deciding, signing and recording."""
 KEEPING_S = 5.0
 """How much longer than its deadline a check waits for a store that does not answer."""
+
+
+Asking = CheckRequest | HistoryRequest
 
 
 class KeptCheck(Struct, frozen=True):
@@ -120,6 +128,31 @@ class Checks:
             RequestIdReused: this request id came before with another body.
             EvidenceUnavailable: the answer could not be recorded, so there is none.
         """
+        return await self._answered(request, client, face)
+
+    async def history(
+        self, request: HistoryRequest, client: Client, face: str, of: Callable[[Result], bool] | None = None
+    ) -> Answered:
+        """Answer what the person has, or answer it again: every result of the last ``look_back_days``, judged
+        as if its own item were planned; with ``of``, only the items of these results are. ``advice`` has one
+        entry for each item, the newest first.
+
+        Raises: as :meth:`ask`.
+        """
+        longest = self._gateway.settings.lookback_days
+        if request.look_back_days > longest:
+            raise BadRequest(
+                f"is more than the {longest} days that are looked back here", field="look_back_days"
+            )
+        return await self._answered(request, client, face, of)
+
+    async def _answered(
+        self,
+        request: Asking,
+        client: Client,
+        face: str,
+        of: Callable[[Result], bool] | None = None,
+    ) -> Answered:
         client.require("his")
         started = time.monotonic()
         person = read_person(request.patient)
@@ -132,7 +165,7 @@ class Checks:
                 replayed = (kept := await self._kept(key)) is not None
                 if kept is None:
                     if key not in self._running:  # one asking of each request id at a time
-                        asking = self._ask(request, client, person, pseudonyms, key, digests[0])
+                        asking = self._ask(request, client, person, pseudonyms, key, digests[0], of)
                         self._running[key] = asyncio.create_task(asking)
                         self._running[key].add_done_callback(lambda done: self._ended(key, done))
                     kept = await asyncio.shield(self._running[key]) or await self._kept(key)
@@ -148,7 +181,7 @@ class Checks:
         self._observe(kept.answer, client, face, elapsed_ms(started), replayed=replayed)
         return kept
 
-    def _deadline_ms(self, request: CheckRequest) -> int:
+    def _deadline_ms(self, request: Asking) -> int:
         return request.deadline_ms or self._gateway.settings.deadline_ms
 
     def _ended(self, key: str, task: asyncio.Task[Answered | None]) -> None:
@@ -185,18 +218,20 @@ class Checks:
 
     async def _ask(
         self,
-        request: CheckRequest,
+        request: Asking,
         client: Client,
         person: Identifier,
         pseudonyms: Pseudonyms,
         key: str,
         body_digest: str,
+        of: Callable[[Result], bool] | None,
     ) -> Answered | None:
         """The new answer, written down; None where another replica answered this request id meanwhile."""
         gateway, now, started = self._gateway, datetime.now(UTC), time.monotonic()
         # taken once: what is published meanwhile counts for the next question
+        wanted = request.planned if isinstance(request, CheckRequest) else []
         rules = gateway.sites.applied(
-            gateway.catalogues.for_codes(now, [wanted.item for wanted in request.planned if wanted.item])
+            gateway.catalogues.for_codes(now, [one.item for one in wanted if one.item])
         )
         names = Listening(rules.normaliser, gateway.sites.table, rules.catalogue)
         rules = msgspec.structs.replace(rules, normaliser=names)
@@ -208,19 +243,28 @@ class Checks:
         asked_at = moment(request.asked_at or now, now, "asked_at")
         refuse_odd_events(request.context, now, "context")
         # 2
-        planned, places, unnamed = name_planned(request, client.institution, rules, names)
-        check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
+        planned: tuple[Planned, ...] = ()
+        places: tuple[int, ...] = ()
+        unnamed: tuple[Unnamed, ...] = ()
+        if isinstance(request, CheckRequest):
+            planned, places, unnamed = name_planned(request, client.institution, rules, names)
+            codes = [code for entry in planned for code in entry.items]
+            kinds = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
+            since = now - timedelta(days=gateway.settings.lookback_days)
+            asked_for: dict[str, object] = {"items": codes}
+        else:
+            kinds, since = KINDS, begin(now, request.look_back_days)
+            asked_for = {"items": [], "look_back_days": request.look_back_days}
         check_id = new_id(now)
         purpose = client.purpose if request.break_glass is UNSET else BREAK_GLASS
         consent = await gateway.consents.rule(pseudonyms, purpose, client.institution, now)
         evidence = Evidence.of(gateway, client.id, now)
-        codes = [code for entry in planned for code in entry.items]
         evidence.question(
             {
                 "check": check_id,
                 "person": pseudonyms.current,
                 "receiver": client.institution,
-                "items": codes,
+                **asked_for,
                 "at": now.isoformat(),
                 "asked_at": asked_at.isoformat(),
                 "purpose": purpose,
@@ -238,7 +282,6 @@ class Checks:
                 },
             )
         # 3 to 5
-        kinds: tuple[Kind, ...] = tuple(sorted({rules.catalogue.item(code).kind for code in codes}))
         budget = self._deadline_ms(request) - RESERVE_MS - waited_s() * 1000
         found = Found((), (), True, ())
         if not consent.permitted:
@@ -248,7 +291,7 @@ class Checks:
                 id=check_id,
                 person=person,
                 kinds=kinds,
-                since=now - timedelta(days=gateway.settings.lookback_days),
+                since=since,
                 at=now,
                 receiver=client.institution,
                 budget=max(budget, RESERVE_MS) / 1000,
@@ -258,6 +301,11 @@ class Checks:
             )
             found = await find(gateway, rules, question, evidence, started)
         # 6
+        if isinstance(request, HistoryRequest):
+            theirs = [one for one in found.results if of is None or of(one)]
+            planned, unnamed = planned_of(theirs, rules.catalogue)
+            places = tuple(range(len(planned)))
+        check = Check(at=now, receiver=client.institution, planned=planned, context=request.context)
         decision = decide(check, found.results, rules.catalogue)
         # 7
         # the question is erased years before: the person must be found by this one, too
@@ -269,6 +317,7 @@ class Checks:
             rules,
             id=check_id,
             request_id=request.request_id,
+            moment="order" if isinstance(request, CheckRequest) else "reception",
             asked_at=asked_at,
             places=places,
             unnamed=unnamed,
@@ -354,6 +403,12 @@ def moment(at: datetime, now: datetime, field: str) -> datetime:
     return at
 
 
+def begin(now: datetime, days: int) -> datetime:
+    """When the day so many days ago began, where the hospital is: what ends its window today is in reach."""
+    day = in_shanghai(now).date() - timedelta(days=days)
+    return datetime.combine(day, datetime.min.time(), SHANGHAI)
+
+
 def refuse_odd_events(context: Context, now: datetime, place: str) -> None:
     """What was done to the patient was done by now.
 
@@ -368,7 +423,7 @@ def refuse_odd_events(context: Context, now: datetime, place: str) -> None:
             )
 
 
-def refuse_odd_break_glass(request: CheckRequest, client: Client) -> None:
+def refuse_odd_break_glass(request: Asking, client: Client) -> None:
     """An emergency is declared by who may, and its reason stays free of persons.
 
     Raises:
@@ -393,7 +448,7 @@ def refuse_odd_break_glass(request: CheckRequest, client: Client) -> None:
         )
 
 
-def _body_digest(request: CheckRequest, person: Identifier, pseudonym: str) -> str:
+def _body_digest(request: Asking, person: Identifier, pseudonym: str) -> str:
     """What tells bodies apart; kept, it must not let anybody try person's numbers against it."""
     told_apart = msgspec.structs.replace(request, patient=PersonIn(person.type, pseudonym))
     return hashlib.sha256(msgspec.json.encode(told_apart)).hexdigest()

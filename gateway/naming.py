@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 from catalog import Catalogue
 from gateway.errors import BadRequest
 from gateway.model import CheckRequest, Unnamed
 from gateway.review import Listening
 from gateway.rules import Rules
 from mapping import LocalName
-from recognition import Planned
+from recognition import Planned, Result
 
 UNNAMED: dict[str, tuple[str, str]] = {
     "unknown": ("目录中没有此名称，请核对或改选项目", "no item has this name; check it or send a code"),
@@ -33,6 +36,8 @@ UNNAMED: dict[str, tuple[str, str]] = {
     "empty": ("没有填写名称", "there is no name"),
 }  # fmt: skip
 """Why a name has no item: the reason code in Chinese and English."""
+OLDEST = datetime(1, 1, 2, tzinfo=UTC)
+"""Stands for the time of a result that has none."""
 
 
 def name_planned(
@@ -69,6 +74,32 @@ def name_planned(
             zh, en = UNNAMED[named.reason]
             unnamed.append(Unnamed(number, wanted.name, named.reason, review, zh, en))
     return tuple(planned), tuple(places), tuple(unnamed)
+
+
+def planned_of(
+    results: Sequence[Result], catalogue: Catalogue
+) -> tuple[tuple[Planned, ...], tuple[Unnamed, ...]]:
+    """Step 2 where nothing is planned: the items of the person's own results, the newest first, and the names
+    of those that have none. What is not surely the person's plans nothing."""
+    newest: dict[str, datetime] = {}
+    unread: dict[str, str] = {}
+    for result in results:
+        item = catalogue.items.get(result.reading.item or "")
+        if result.identity != "strong":
+            continue
+        if item is None or item.kind != result.kind:
+            unread[result.local_name] = result.reading.reason
+            continue
+        when = result.performed or result.reported or OLDEST
+        newest[item.code] = max(newest.get(item.code, OLDEST), when)
+    codes = sorted(newest, key=lambda code: (-newest[code].timestamp(), code))
+    return (
+        tuple(Planned(catalogue.item(code).name, (code,)) for code in codes),
+        tuple(
+            Unnamed(place, name, reason, "", *UNNAMED.get(reason, UNNAMED["unknown"]))
+            for place, (name, reason) in enumerate(sorted(unread.items()))
+        ),
+    )
 
 
 def planned_by(code: str, catalogue: Catalogue, field: str) -> Planned:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from adapters.store import Document
 from gateway.demo.people import BY_KEY
-from gateway.model import CheckAnswer, OutcomeOut
-from tests.gateway.live import Live, ask, body
+from gateway.ids import new_id
+from gateway.model import CheckAnswer, OutcomeIn, OutcomeOut
+from tests.gateway.live import Live, ask, body, reading
 
 
 @pytest.fixture
@@ -121,3 +127,102 @@ def test_a_refused_outcome_leaves_nothing_behind(
     before = gateway.kept()
     send(his, answer, outcome="declined", system="platform-A", code="97")
     assert gateway.kept() == before
+
+
+def test_what_is_said_again_after_it_was_taken_back_is_a_new_word(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    first = kept(send(his, answer, outcome="accepted"))
+    kept(send(his, answer, outcome="withdrawn"))
+    before = gateway.kept()
+    again = kept(send(his, answer, outcome="accepted"))
+    assert again.id != first.id
+    assert gateway.kept()[:2] == (before[0] + 1, before[1] + 1)
+
+
+def test_an_outcome_sent_ten_times_at_once_is_kept_once(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    before = gateway.kept()
+    with ThreadPoolExecutor(10) as pool:
+        sent = list(pool.map(lambda _: send(his, answer, outcome="accepted"), range(10)))
+    assert {response.status_code for response in sent} == {200}
+    assert len({response.content for response in sent}) == 1
+    assert gateway.kept()[:2] == (before[0] + 1, before[1] + 1)
+
+
+def test_words_that_change_at_once_are_all_kept(his: httpx.Client, answer: CheckAnswer) -> None:
+    def flip(number: int) -> set[int]:
+        words = ("accepted", "withdrawn") if number % 2 else ("withdrawn", "accepted")
+        return {send(his, answer, outcome=word).status_code for word in words * 4}
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set().union(*pool.map(flip, range(16))) == {200}
+
+
+def kept_by_0_4(gateway: Live, answer: CheckAnswer, **fields: Any) -> OutcomeOut:
+    """An outcome as a version before 0.5 kept it: its id does not say of which check it is."""
+    now = datetime.now(UTC)
+    said = OutcomeIn(result=answer.verdicts[0].result.id, **fields)
+    one = OutcomeOut(
+        id=new_id(now),
+        check=answer.id,
+        result=said.result,
+        outcome=said.outcome,
+        at=said.at or now,
+        ledger=answer.ledger,
+    )
+    key = f"{answer.id}|{hashlib.sha256(msgspec.json.encode(said)).hexdigest()}"
+    document = Document(kind="outcome", id=one.id, key=key, body=msgspec.json.encode(one), at=now)
+    reading(gateway, lambda store: store.commit([], [document]))
+    return one
+
+
+def test_what_a_version_before_kept_is_still_the_doctors_word(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    kept_by_0_4(gateway, answer, outcome="accepted")
+    read = his.get(f"/api/v1/reminders/{answer.id}").json()
+    assert (read["items"][0]["status"], read["open"]) == (1, 0)
+
+
+def test_what_a_version_before_kept_is_not_kept_again(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    one = kept_by_0_4(gateway, answer, outcome="accepted")
+    before = gateway.kept()
+    assert kept(send(his, answer, outcome="accepted")).id == one.id
+    assert gateway.kept() == before
+
+
+def test_what_a_version_before_kept_can_be_withdrawn(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    kept_by_0_4(gateway, answer, outcome="accepted")
+    told = {"request_id": uuid.uuid4().hex, "decision": "withdraw"}
+    withdrawn = his.post(f"/api/v1/checks/{answer.id}/decision", json=told)
+    assert (withdrawn.status_code, len(withdrawn.json()["open"])) == (200, 1)
+
+
+def test_the_last_word_goes_by_the_time_of_the_decision(his: httpx.Client, answer: CheckAnswer) -> None:
+    now = datetime.now(UTC)
+    kept(send(his, answer, outcome="accepted", at=now.isoformat()))
+    earlier = (now - timedelta(minutes=1)).isoformat()
+    kept(send(his, answer, outcome="withdrawn", at=earlier))
+    assert his.get(f"/api/v1/reminders/{answer.id}").json()["items"][0]["status"] == 1
+
+
+def test_the_ledger_names_the_document_that_is_erased_with_it(
+    gateway: Live, his: httpx.Client, answer: CheckAnswer
+) -> None:
+    recorded = kept(send(his, answer, outcome="viewed"))
+    secret = reading(gateway, lambda store: store.secret(recorded.ledger.entry))
+    assert secret is not None
+    assert msgspec.json.decode(secret.payload)["id"] == recorded.id
+    assert reading(gateway, lambda store: store.document("outcome", recorded.id)) is not None
+
+
+def test_the_outcomes_of_a_check_lie_together(his: httpx.Client, answer: CheckAnswer) -> None:
+    recorded = kept(send(his, answer, outcome="accepted"))
+    assert recorded.id.startswith(f"{answer.id}.")
+    assert len(recorded.id) <= 64  # a FHIR id
