@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from gateway._request_counts import RequestCounts
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _FACES = {
@@ -26,9 +28,12 @@ _FACES = {
 """First word of an address → face."""
 
 
+_PEERS = ("/api/v1/results", "/api/v1/resources")
+
+
 def face_of(path: str) -> str:
     """The face that a request comes in by; ``other`` for an address of none."""
-    return "peer" if path == "/api/v1/results" else _FACES.get(path[1:].partition("/")[0], "other")
+    return "peer" if path.startswith(_PEERS) else _FACES.get(path[1:].partition("/")[0], "other")
 
 
 class Metrics:
@@ -36,7 +41,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._of_requests: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
+        self.requests = RequestCounts(_SECONDS)
+        self._registry.register(self.requests)
+        self.request = self.requests.add
         self._of_checks: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
         self._of_verdicts: dict[tuple[str, str], Counter] = {}
         self.checks = Counter(
@@ -99,16 +106,6 @@ class Metrics:
         )
         self.seconds = Histogram(
             "lianren_check_seconds", "Time of a check", ["face"], buckets=_SECONDS, registry=self._registry
-        )
-        self.requests = Counter(
-            "lianren_requests_total", "Requests answered", ["face", "status"], registry=self._registry
-        )
-        self.request_seconds = Histogram(
-            "lianren_request_seconds",
-            "Time of a request, waiting included",
-            ["face"],
-            buckets=_SECONDS,
-            registry=self._registry,
         )
         self.in_flight = Gauge(
             "lianren_requests_in_flight", "Requests worked on", ["urgency"], registry=self._registry
@@ -198,19 +195,10 @@ class Metrics:
         )
         self.cache_errors = Counter("lianren_cache_errors_total", "Cache failures", registry=self._registry)
 
-    def request(self, face: str, status: int | str, seconds: float) -> None:
-        """Count and time a request; ``status`` is ``aborted`` where no answer began."""
-        known = self._of_requests.get((face, status))
-        if known is None:  # looking labels up costs more than counting
-            known = self.requests.labels(face, status), self.request_seconds.labels(face)
-            self._of_requests[face, status] = known
-        known[0].inc()
-        known[1].observe(seconds)
-
     def check(self, face: str, complete: bool, seconds: float, verdicts: Iterable[tuple[str, str]]) -> None:
         """Count and time a check; ``verdicts`` are each one's code and main rule."""
         known = self._of_checks.get((face, complete))
-        if known is None:
+        if known is None:  # looking labels up costs more than counting
             known = self.checks.labels(face, str(complete).lower()), self.seconds.labels(face)
             self._of_checks[face, complete] = known
         known[0].inc()

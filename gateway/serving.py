@@ -2,8 +2,8 @@
 
 uvicorn takes any number of connections, request lines and headers of any length and any number of requests
 ahead of their answers, and waits for a request and for the reader of an answer without an end;
-:class:`Bounded` gives up connections that go beyond a limit. :class:`Draining` goes on listening while what
-was taken in is answered.
+:class:`Bounded` gives up connections that go beyond a limit. :class:`Joining` sends the head of an answer
+with its body. :class:`Draining` goes on listening while what was taken in is answered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -37,6 +38,41 @@ CLOSE_S = 2
 """Seconds for what is left of a request when the time to drain is over, and for a last byte to go out."""
 
 
+class Joining:
+    """A transport that sends the head of an answer together with what follows it: one system call and one
+    packet, a fifth of a short answer's CPU. A head that nothing follows goes out when the loop turns."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing  # asked after every answer
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is that of the transport."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """A head (it is written whole), or some of a body."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif data[:9] == b"HTTP/1.1 ":
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is held back, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+
 class Bounded(HttpToolsProtocol):
     """One connection, whose requests have heads of at most :data:`HEAD_BYTES` and arrive in time, and whose
     answers are taken in. A request that waits (``state["gone"]``) is told when its caller hangs up."""
@@ -51,6 +87,7 @@ class Bounded(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller."""
         super().connection_made(transport)
+        self.transport = Joining(transport, self.loop)  # type: ignore[assignment]
         if len(self.connections) > self.most:
             transport.abort()
         self._arriving = self.loop.call_later(self.arrive_s, transport.abort)
@@ -59,11 +96,31 @@ class Bounded(HttpToolsProtocol):
         """Some bytes: of a head, as long as none is complete."""
         if self._in_head:
             self._head += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as offer:  # llhttp reads nothing more of this request
+                data = self._without_offer() + data[offer.args[0] :] if self._should_upgrade() else b""
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                break
         if self._head > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The headers of this request are too large.")
         if not self._whole and self._arriving is None:
             self._arriving = self.loop.call_later(self.arrive_s, self.transport.abort)
+
+    def _should_upgrade(self) -> bool:
+        """Whether a head is left aside that offers another protocol, such as HTTP/2 without TLS."""
+        return self.scope["method"] != "CONNECT"
+
+    def _without_offer(self) -> bytes:
+        """That head again without the offer, which may be ignored (RFC 9110 §7.8)."""
+        line = f"{self.scope['method']} ".encode() + self.url
+        line += f" HTTP/{self.scope['http_version']}\r\n".encode()
+        headers = (b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        return line + b"".join(headers) + b"\r\n"
 
     def on_message_begin(self) -> None:
         """The first byte of a request. What is raised here ends the connection with 400."""

@@ -15,10 +15,17 @@ Reply = bytes | Iterable[bytes] | None
 """The bytes to send before closing the connection; None keeps the caller waiting."""
 
 
+def plain(app: Any, host: str, port: int) -> uvicorn.Config:
+    """uvicorn as it is; a gateway's own way is :func:`gateway.serving.config_of`."""
+    return uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="on")
+
+
 @contextmanager
-def serve(app: Any, port: int = 0) -> Iterator[str]:
+def serve(
+    app: Any, port: int = 0, config: Callable[[Any, str, int], uvicorn.Config] = plain
+) -> Iterator[str]:
     """Serve an ASGI application on a port of loopback (a free one), and give its base URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="on"))
+    server = uvicorn.Server(config(app, "127.0.0.1", port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.audit.auditing import Event
+from gateway.resources.extensions import LEDGER_INDEX
 from security.ledger import EntryType
 
 _BALP = "https://profiles.ihe.net/ITI/BALP"
@@ -34,7 +35,6 @@ _PARTICIPANT, _LIFECYCLE = f"{_TERMS}/provenance-participant-type", f"{_TERMS}/i
 GATEWAY, CLIENT, NODE = "urn:lianren:gateway", "urn:lianren:client", "urn:lianren:node"
 PERSON = "urn:lianren:pseudonym"
 ENTRY, MARK, CHECK = "urn:lianren:ledger-entry", "urn:lianren:mark", "urn:lianren:check"
-INDEX = "https://lianren.example/fhir/StructureDefinition/ledger-index"
 
 SOURCE, DESTINATION = (_DCM, "110153", "Source Role ID"), (_DCM, "110152", "Destination Role ID")
 _Coded = tuple[str, str, str]
@@ -48,7 +48,7 @@ class Pattern(Struct, frozen=True, kw_only=True):
 
     profile: str
     with_patient: str
-    type: _Coded = (_REST, "rest", "Restful Operation")
+    type: _Coded = (_REST, "rest", "RESTful Operation")
     subtypes: tuple[_Coded, ...]
     action: str
     client: _Coded = SOURCE
@@ -125,7 +125,7 @@ def resource_of(event: Event, owner: str, base_url: str) -> dict[str, Any]:
         "resourceType": "AuditEvent",
         "id": entry.commit,
         **({"meta": {"profile": [f"{_BALP}/StructureDefinition/{profile}"]}} if profile else {}),
-        "extension": [{"url": INDEX, "valueString": str(event.index)}],
+        "extension": [{"url": LEDGER_INDEX, "valueString": str(event.index)}],
         "type": _coding(pattern.type),
         "subtype": [_coding(subtype) for subtype in pattern.subtypes],
         "action": pattern.action,

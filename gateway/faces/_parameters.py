@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
+from fastapi import Request
 from msgspec import Struct
 from starlette.types import Scope
 
 from gateway._code_systems import Coding
-from gateway.errors import BadParameter
-from gateway.faces.common import FHIR_JSON, JSON
+from gateway.errors import BadParameter, NotAcceptable
+from gateway.faces.common import FHIR_JSON, JSON, body_of
 
-_STRINGS = ("String", "Code", "Uri", "Canonical", "Url", "Id", "Markdown")
+FORM = "application/x-www-form-urlencoded"
+_STRINGS = ("String", "Code", "Uri", "Canonical", "Url", "Id", "Markdown", "Instant")
 _ELEMENTS = {
     "text": tuple(f"value{name}" for name in _STRINGS),
     "texts": tuple(f"value{name}" for name in _STRINGS),
@@ -137,6 +139,33 @@ def from_query(query: bytes, offered: Mapping[str, str], *, ignore: bool) -> Ask
     return _checked(found, unknown, offered, ignore=ignore)
 
 
+async def sought(request: Request, offered: Mapping[str, str]) -> Asked:
+    """The parameters of a search: of an address, or of the form that ``_search`` takes.
+
+    Raises:
+        BadBody: the form cannot be read.
+        BadParameter: as :func:`from_query`, and where an address has parameters beside a form.
+    """
+    query = request.scope["query_string"]
+    if request.method == "POST":
+        if query:
+            raise BadParameter("must stand in the body", field="parameters")
+        query = await body_of(request, FORM)
+    return from_query(query, offered, ignore=lenient(request.scope))
+
+
+def form_of(parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The ``requestBody`` of ``_search`` in OpenAPI, of the query parameters that a search by GET has."""
+    schema = {
+        "type": "object",
+        "properties": {one["name"]: one["schema"] for one in parameters},
+        "required": [one["name"] for one in parameters if one.get("required")],
+    }
+    if not schema["required"]:
+        del schema["required"]
+    return {"requestBody": {"required": True, "content": {FORM: {"schema": schema}}}}
+
+
 def from_body(body: Mapping[str, Any], offered: Mapping[str, str], *, ignore: bool) -> Asked:
     """The parameters of a Parameters resource; as :func:`from_query`.
 
@@ -188,8 +217,8 @@ def _checked(
         message = f"not offered here: {', '.join(wrong)}; offered are {', '.join(offered)}"
         raise BadParameter(message, field=wrong[0])
     asked = Asked(found)
-    if asked.text("_format") not in ("", *_FORMATS):
-        raise BadParameter("only json is spoken here", field="_format")
+    if asked.text("_format").partition(";")[0].replace(" ", "+") not in ("", *_FORMATS):
+        raise NotAcceptable("only json is spoken here", field="_format")
     return asked
 
 

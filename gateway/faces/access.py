@@ -7,6 +7,7 @@ door that needs a client raises it (:func:`gateway.faces.common.client_of`), one
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -17,10 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access.clients import Client
 from gateway.body import BadBody, whole
 from gateway.errors import NotAuthenticated, TooManyRequests
+from gateway.flow import spent
 from gateway.wiring import Gateway
 from security import http_signature
 from security.errors import KeyNotValid, SignatureRefused, UnknownKey
 from security.keys import PublicKey
+
+HOOKS = "/cds-services"
+"""Where addresses begin that a CDS client calls, each time with a JWT of its own."""
 
 
 class Access:
@@ -34,22 +39,31 @@ class Access:
         """One request."""
         if scope["type"] == "http":
             given = [value for name, value in scope["headers"] if name == b"authorization"]
-            if given or b"access_token=" in scope["query_string"]:
-                receive = await self._recognise(scope, receive, given)
+            shown = b"access_token=" in scope["query_string"]
+            if given or shown:
+                receive = await self._recognise(scope, receive, given, shown=shown)
         await self._inner(scope, receive, send)
 
-    async def _recognise(self, scope: Scope, receive: Receive, given: list[bytes]) -> Receive:
+    async def _recognise(self, scope: Scope, receive: Receive, given: list[bytes], *, shown: bool) -> Receive:
         gateway: Gateway = self._app.state.gateway
         clients, state = gateway.clients, scope["state"]
         try:
-            if b"access_token=" in scope["query_string"]:
+            if shown:
                 raise NotAuthenticated("the token stands in the address, where logs keep it; make a new one")
             if len(given) > 1:
                 raise NotAuthenticated("there is more than one Authorization header")
             certificate = clients.certificate(scope["headers"], scope.get("client"))
-            client = clients.authenticate(given[0].decode("latin-1"), certificate)
+            authorization = given[0].decode("latin-1")
+            once, began = None, time.monotonic()
+            if scope["path"].startswith(HOOKS):
+                client, once = await clients.authenticate_hook(authorization, certificate, scope["path"])
+            else:
+                client = clients.authenticate(authorization, certificate)
             if not clients.allowance.spent(client.id, client.per_minute):
                 await clients.allowance.spend(client.id, client.per_minute)
+            if once:
+                await clients.tokens.refuse_repeated(client.id, once)
+                spent(time.monotonic() - began)
             if client.owner:
                 body = await whole(receive, gateway.settings.body_limit)
                 receive = _again(body, receive)

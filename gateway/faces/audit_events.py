@@ -16,7 +16,7 @@ from adapters.fhir_time import span
 from gateway.audit.auditing import Auditing, Event, Found, Wanted
 from gateway.errors import BadParameter, NotFound
 from gateway.faces._audit_resource import Pattern, pattern_of, resource_of
-from gateway.faces._parameters import Asked, from_query, lenient
+from gateway.faces._parameters import Asked, form_of, sought
 from gateway.faces.common import FHIR_JSON, client_of, gateway_of, reply
 from gateway.faces.describe import describe
 
@@ -74,29 +74,32 @@ async def read(commit: str, request: Request) -> Response:
     return reply(resource_of(event, settings.owner, f"{settings.base_url}/fhir"), media_type=FHIR_JSON)
 
 
+_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": name,
+        "in": "query",
+        "description": words,
+        "schema": {"type": "integer", "minimum": 0} if OFFERED[name] == "number" else {"type": "string"},
+    }
+    for name, words in _MEANT.items()
+]
+
+
 @router.get(
     "/AuditEvent",
-    openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 403))
-    | {
-        "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "description": words,
-                "schema": {"type": "integer", "minimum": 0}
-                if OFFERED[name] == "number"
-                else {"type": "string"},
-            }
-            for name, words in _MEANT.items()
-        ]
-    },
+    openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 403)) | {"parameters": _PARAMETERS},
     summary="Search the ledger as AuditEvents, the newest first",
+)
+@router.post(
+    "/AuditEvent/_search",
+    openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 403, 413, 415)) | form_of(_PARAMETERS),
+    summary="Search the ledger as AuditEvents, by a form",
 )
 async def search(request: Request) -> Response:
     """For auditors; the search is recorded. A page may be short while the link ``next`` leads on: each
     request goes through a bounded stretch of the ledger."""
     gateway, client = gateway_of(request), client_of(request)
-    asked = from_query(request.scope["query_string"], OFFERED, ignore=lenient(request.scope))
+    asked = await sought(request, OFFERED)
     count = min(asked.number("_count") or COUNT, MOST)
     settings = gateway.settings
     told = {name: values for name, values in asked.values.items() if name in OFFERED}
@@ -111,19 +114,16 @@ def _bundle(found: Found, told: dict[str, list[Any]], owner: str, base: str) -> 
     links = [{"relation": "self", "url": _link(address, told)}]
     if found.before is not None:
         links.append({"relation": "next", "url": _link(address, told | {"_before": [found.before]})})
-    return {
-        "resourceType": "Bundle",
-        "type": "searchset",
-        "link": links,
-        "entry": [
-            {
-                "fullUrl": f"{address}/{event.entry.commit}",
-                "resource": resource_of(event, owner, base),
-                "search": {"mode": "match"},
-            }
-            for event in found.events
-        ],
-    }
+    bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "link": links}
+    entries = [
+        {
+            "fullUrl": f"{address}/{event.entry.commit}",
+            "resource": resource_of(event, owner, base),
+            "search": {"mode": "match"},
+        }
+        for event in found.events
+    ]
+    return bundle | ({"entry": entries} if entries else {})
 
 
 def _link(address: str, told: dict[str, list[Any]]) -> str:

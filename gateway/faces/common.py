@@ -31,6 +31,7 @@ from gateway.errors import (
     Row,
     TooManyRequests,
     failure_of,
+    outcome_of,
     title,
 )
 from gateway.log import ABOUT, Log
@@ -122,16 +123,7 @@ def render(
         told = {"error": error, "error_description": failure.message}
         return reply(told, status=row.status, headers=headers)
     if path.startswith("/fhir"):
-        issue: dict[str, Any] = {
-            "severity": "error",
-            "code": row.issue,
-            "details": {"coding": [{"system": "urn:lianren:error", "code": row.code}]},
-            "diagnostics": f"{failure.message} (fault: {row.fault})",
-        }
-        if failure.field:
-            issue["expression"] = [failure.field]
-        outcome = {"resourceType": "OperationOutcome", "issue": [issue]}
-        return reply(outcome, status=row.status, media_type=FHIR_JSON, headers=headers)
+        return reply(outcome_of(failure), status=row.status, media_type=FHIR_JSON, headers=headers)
     problem = Problem(
         type=f"urn:lianren:error:{row.code}",
         title=title(row),

@@ -1,9 +1,11 @@
-"""The FHIR face, first form: the CapabilityStatement, and the recognition check as an operation.
+"""Recognition in FHIR terms: the check before an order, and the recognition of a report that is there.
 
 ``POST /fhir/ServiceRequest/$check-recognition`` takes Parameters with ``order`` (ServiceRequest, one or more)
 and ``patient`` (Patient, by which the person is known; a ServiceRequest whose subject carries the identifier
 will do), or one ServiceRequest alone; in an emergency ``breakGlass``, the reason for going on against the
 patient's consent. It answers Parameters with the same decision as the other faces.
+``/fhir/DiagnosticReport/<id>/$recognition``, also below ``/fhir/nodes/<node>``, answers the same shape for
+the results of one report.
 """
 
 from __future__ import annotations
@@ -16,68 +18,37 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from catalog.fhir import ITEM_SYSTEM
+from catalog import Catalogue
+from catalog.fhir import BASE, ITEM_SYSTEM
+from gateway.body import decode
 from gateway.errors import BadRequest
-from gateway.faces import audit_events, consent_fhir, provenance, search, terminology
-from gateway.faces.common import FHIR_JSON, JSON, client_of, gateway_of, read, reply
+from gateway.faces._parameters import from_body, from_query, lenient
+from gateway.faces.common import FHIR_JSON, JSON, body_of, client_of, gateway_of, read, reply
 from gateway.faces.describe import describe
 from gateway.faces.orders import Order, check_request, order_of, person_of, placed, valid
 from gateway.model import CheckAnswer, CheckRequest, VerdictOut
+from gateway.resources.extensions import recognition
+from gateway.resources.values import Place
 from recognition import Reason
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 BREAK_GLASS = "Parameters.parameter.where(name='breakGlass')"
-OPERATION = "https://lianren.example/fhir/OperationDefinition/check-recognition"
+OPERATION = f"{BASE}/OperationDefinition/check-recognition"
+RECOGNITION = f"{BASE}/OperationDefinition/recognition"
 
 
-@router.get(
-    "/metadata", openapi_extra=describe(media_type=FHIR_JSON, token=False), summary="CapabilityStatement"
-)
-async def metadata(request: Request) -> Response:
-    """What this server offers (FHIR R4 4.0.1, http.html#capabilities): no more than works."""
-    gateway = gateway_of(request)
-    return reply(
+def capabilities() -> list[dict[str, Any]]:
+    """What the CapabilityStatement says of it."""
+    return [
         {
-            "resourceType": "CapabilityStatement",
-            "status": "active",
-            "date": gateway.rules.catalogue.effective_from.isoformat(),
-            "kind": "instance",
-            "implementation": {
-                "description": gateway.settings.name,
-                "url": f"{gateway.settings.base_url}/fhir",
-            },
-            "fhirVersion": "4.0.1",
-            "format": ["json"],
-            "rest": [
-                {
-                    "mode": "server",
-                    "security": _security(gateway.clients.tokens.endpoint),
-                    "resource": [
-                        {
-                            "type": "ServiceRequest",
-                            "operation": [{"name": "check-recognition", "definition": OPERATION}],
-                        },
-                        *search.capabilities(),
-                        *terminology.capabilities(),
-                        consent_fhir.capability(),
-                        provenance.capability(),
-                        audit_events.capability(),
-                    ],
-                }
-            ],
+            "type": "ServiceRequest",
+            "operation": [{"name": "check-recognition", "definition": OPERATION}],
         },
-        media_type=FHIR_JSON,
-    )
-
-
-def _security(endpoint: str) -> dict[str, Any]:
-    """SMART Backend Services, and where its token endpoint is (SMART App Launch 2, conformance)."""
-    services = "http://terminology.hl7.org/CodeSystem/restful-security-service"
-    uris = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
-    return {
-        "extension": [{"url": uris, "extension": [{"url": "token", "valueUri": endpoint}]}],
-        "service": [{"coding": [{"system": services, "code": "SMART-on-FHIR"}]}],
-    }
+        {
+            "type": "DiagnosticReport",
+            "operation": [{"name": "recognition", "definition": RECOGNITION}],
+        },
+    ]
 
 
 @router.post(
@@ -88,15 +59,45 @@ def _security(endpoint: str) -> dict[str, Any]:
 async def check_recognition(request: Request) -> Response:
     """The recognition check as a FHIR operation (operations.html)."""
     client = client_of(request)
-    asked, orders = _check_request(await read(request, dict[str, Any], FHIR_JSON, JSON))
+    body = await read(request, dict[str, Any], FHIR_JSON, JSON)
+    asked, orders = _check_request(body, gateway_of(request).rules.catalogue)
     with placed(orders, "Parameters.parameter.where(name='requestId')", BREAK_GLASS):
         answer = (await request.app.state.checks.ask(asked, client, "fhir")).answer
-    return reply(_parameters(answer), media_type=FHIR_JSON)
+    return reply(parameters_of(answer), media_type=FHIR_JSON)
 
 
-def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
+async def recognise(request: Request) -> Response:
+    """What of this report is recognised at your institution: the verdict on each of its results. It is a
+    check, with consent, evidence and a decision id."""
+    place = Place("DiagnosticReport", request.path_params["id"], request.path_params.get("node", ""))
+    client = client_of(request)
+    from_query(request.scope["query_string"], {}, ignore=lenient(request.scope))
+    if request.method == "POST" and (body := await body_of(request, FHIR_JSON, JSON, "")):
+        from_body(decode(body, dict[str, Any]), {}, ignore=lenient(request.scope))
+    answer = await request.app.state.recognising.report(place, client)
+    return reply(parameters_of(answer), media_type=FHIR_JSON)
+
+
+for _base, _names in (("", ("id",)), ("/nodes/{node:path}", ("node", "id"))):
+    for _method in ("GET", "POST"):
+        router.add_api_route(
+            f"{_base}/DiagnosticReport/{{id}}/$recognition",
+            recognise,
+            methods=[_method],
+            openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 403, 404, 409, 422, 502))
+            | {
+                "parameters": [
+                    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                    for name in _names
+                ]
+            },
+            summary="What of a report is recognised",
+        )
+
+
+def _check_request(body: Mapping[str, Any], catalogue: Catalogue) -> tuple[CheckRequest, list[Order]]:
     if body.get("resourceType") == "ServiceRequest":
-        order = order_of(body, "ServiceRequest")
+        order = order_of(body, "ServiceRequest", catalogue)
         return check_request(uuid.uuid4().hex, person_of([], [order]), [order]), [order]
     orders: list[Order] = []
     patients: list[tuple[str, Mapping[str, Any]]] = []
@@ -107,7 +108,7 @@ def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
         place = f"Parameters.parameter[{number}]"
         name = parameter.get("name") if isinstance(parameter, dict) else None
         if name == "order":
-            orders.append(order_of(parameter.get("resource"), f"{place}.resource"))
+            orders.append(order_of(parameter.get("resource"), f"{place}.resource", catalogue))
         elif name == "patient":
             place = f"{place}.resource"
             patients.append((place, valid(parameter.get("resource"), "Patient", place)))
@@ -126,14 +127,15 @@ def _check_request(body: Mapping[str, Any]) -> tuple[CheckRequest, list[Order]]:
     return check_request(request_id, person, orders, break_glass, BREAK_GLASS), orders
 
 
-def _parameters(answer: CheckAnswer) -> dict[str, Any]:
+def parameters_of(answer: CheckAnswer) -> dict[str, Any]:
+    """A decision as the Parameters that ``$check-recognition`` answers."""
     part: list[dict[str, Any]]
     parameters: list[dict[str, Any]] = [
         {"name": "decision", "valueId": answer.id},
         {"name": "requestId", "valueString": answer.request_id},
         {"name": "catalogue", "valueString": answer.catalogue.version},
         {"name": "complete", "valueBoolean": answer.complete},
-        *(_verdict(verdict) for verdict in answer.verdicts),
+        *(_verdict(verdict, answer.catalogue.version) for verdict in answer.verdicts),
     ]
     if answer.catalogue.notice_zh:
         notice = _words(answer.catalogue.notice_zh, answer.catalogue.notice_en)
@@ -190,7 +192,7 @@ def _parameters(answer: CheckAnswer) -> dict[str, Any]:
     return {"resourceType": "Parameters", "parameter": parameters}
 
 
-def _verdict(verdict: VerdictOut) -> dict[str, Any]:
+def _verdict(verdict: VerdictOut, catalogue: str) -> dict[str, Any]:
     result = verdict.result
     part: list[dict[str, Any]] = [
         {"name": "verdict", "valueCode": verdict.verdict},
@@ -218,7 +220,7 @@ def _verdict(verdict: VerdictOut) -> dict[str, Any]:
         part.append({"name": "converted", "part": inner})
     part += [_reason("reason", reason) for reason in verdict.reasons]
     part += [_reason("note", note) for note in verdict.notes]
-    return {"name": "verdict", "part": part}
+    return {"extension": [recognition(verdict, catalogue)], "name": "verdict", "part": part}
 
 
 def _reason(name: str, reason: Reason) -> dict[str, Any]:

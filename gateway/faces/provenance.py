@@ -10,7 +10,7 @@ from msgspec import Raw
 from starlette.responses import Response
 
 from gateway.errors import BadParameter
-from gateway.faces._parameters import from_query, lenient
+from gateway.faces._parameters import form_of, sought
 from gateway.faces.common import FHIR_JSON, client_of, gateway_of, reply
 from gateway.faces.describe import describe
 from gateway.marks.provenance import Provenances
@@ -52,27 +52,31 @@ async def read(mark_id: str, request: Request) -> Response:
     openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 403)) | {"parameters": [_TARGET]},
     summary="Provenances of a record",
 )
+@router.post(
+    "/Provenance/_search",
+    openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 403, 413, 415)) | form_of([_TARGET]),
+    summary="Provenances of a record, by a form",
+)
 async def search(request: Request) -> Response:
     """``?target=Observation/1``: those of the marks that were issued for this record."""
     client = client_of(request)
-    asked = from_query(request.scope["query_string"], OFFERED, ignore=lenient(request.scope))
+    asked = await sought(request, OFFERED)
     if not (target := asked.text("target")):
         raise BadParameter("is missing; name the record that was marked", field="target")
     found = await _provenances(request).of_record(target, client)
     base = f"{gateway_of(request).settings.base_url}/fhir/Provenance"
-    return reply(
-        {
-            "resourceType": "Bundle",
-            "type": "searchset",
-            "total": len(found),
-            "link": [{"relation": "self", "url": f"{base}?{urlencode({'target': target})}"}],
-            "entry": [
-                {"fullUrl": f"{base}/{id_}", "resource": Raw(resource), "search": {"mode": "match"}}
-                for id_, resource in found
-            ],
-        },
-        media_type=FHIR_JSON,
-    )
+    bundle: dict[str, Any] = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "total": len(found),
+        "link": [{"relation": "self", "url": f"{base}?{urlencode({'target': target})}"}],
+    }
+    if found:  # a list that is empty is no FHIR
+        bundle["entry"] = [
+            {"fullUrl": f"{base}/{id_}", "resource": Raw(resource), "search": {"mode": "match"}}
+            for id_, resource in found
+        ]
+    return reply(bundle, media_type=FHIR_JSON)
 
 
 def _provenances(request: Request) -> Provenances:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
@@ -16,11 +17,12 @@ from starlette.types import Receive, Scope
 
 from catalog.fhir import BASE, Resource
 from gateway.errors import BadParameter, NotFound
-from gateway.faces._parameters import Asked, from_query, lenient
+from gateway.faces._parameters import Asked, form_of, from_query, lenient, sought
 from gateway.faces._terminology import OPERATIONS, TRANSLATE, Operation, Terminologies, terminologies_of
 from gateway.faces.common import FHIR_JSON, client_of, gateway_of, let_in, reply
 from gateway.faces.describe import describe
 from gateway.faces.direct import quick
+from gateway.terminology import Terminology
 
 __all__ = ["DIRECT", "TYPES", "Terminologies", "capabilities", "router"]
 
@@ -29,6 +31,7 @@ TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
 TRANSLATED = 4096
 """How many translations are kept."""
 
+_SEARCHED = ("_id", "url", "version", "name", "_summary")
 _SUMMARY = ("true", "false", "text", "data", "count")
 _DETAILS = frozenset({"concept", "compose", "group", "copyright"})
 """Of what is served here, no summary element of its type (without Σ in R4)."""
@@ -78,6 +81,31 @@ def capabilities() -> list[Resource]:
     ]
 
 
+def statement(terminology: Terminology, capability: Resource) -> Resource:
+    """The TerminologyCapabilities that go with a CapabilityStatement."""
+    names = ("name", "status", "date", "kind", "software", "implementation")
+    expanded = next(one for one in OPERATIONS if one.name == "expand").offered
+    return {
+        "resourceType": "TerminologyCapabilities",
+        **{name: capability[name] for name in names},
+        "codeSystem": [
+            {"uri": resource["url"], "version": [{"code": terminology.version, "isDefault": True}]}
+            for (kind, _), resource in terminology.resources.items()
+            if kind == "CodeSystem"
+        ],
+        "expansion": {
+            "hierarchical": False,
+            "paging": True,
+            "incomplete": False,
+            "parameter": [{"name": name} for name in expanded],
+            "textFilter": "the words of a name, in any order",
+        },
+        "codeSearch": "explicit",
+        "validateCode": {"translations": False},
+        "translation": {"needsMap": False},
+    }
+
+
 def _definitions(operation: Operation) -> str:
     return f"{BASE if operation is TRANSLATE else 'http://hl7.org/fhir'}/OperationDefinition"
 
@@ -96,8 +124,8 @@ async def _read(request: Request) -> Response:
 async def _search(request: Request) -> Response:
     client_of(request)
     kind = request.url.path.split("/")[2]
-    offered = dict.fromkeys(("_id", "url", "version", "name", "_summary"), "text")
-    asked = from_query(request.scope["query_string"], offered, ignore=lenient(request.scope))
+    offered = dict.fromkeys(_SEARCHED, "text")
+    asked = await sought(request, offered)
     summary = _summary(asked)
     try:
         terminology = await terminologies_of(request).under(asked.version("version"))
@@ -114,7 +142,9 @@ async def _search(request: Request) -> Response:
         ]
     base = f"{gateway_of(request).settings.base_url}/fhir/{kind}"
     bundle: Resource = {"resourceType": "Bundle", "type": "searchset", "total": len(found)}
-    bundle["link"] = [{"relation": "self", "url": f"{base}?{request.url.query}".rstrip("?")}]
+    bundle["link"] = [
+        {"relation": "self", "url": f"{base}?{urlencode(asked.values, doseq=True)}".rstrip("?")}
+    ]
     if found and summary != "count":
         bundle["entry"] = [
             {
@@ -186,7 +216,7 @@ def _routes() -> None:
             (
                 f"/{kind}",
                 _search,
-                ("_id", "url", "version", "name", "_summary"),
+                _SEARCHED,
                 "Search by url, version or name",
             ),
             (f"/{kind}/{{resource_id}}", _read, ("_summary",), "Read by id"),
@@ -202,6 +232,16 @@ def _routes() -> None:
                 description=f"Of the {kind} resources of the catalogue in force, or of a version.",
                 name=f"{kind}{endpoint.__name__}",
             )
+        listed = _parameters(dict.fromkeys(_SEARCHED, "text"))
+        router.add_api_route(
+            f"/{kind}/_search",
+            _search,
+            methods=["POST"],
+            openapi_extra=describe(media_type=FHIR_JSON, refusals=(400, 413, 415)) | form_of(listed),
+            summary="Search by url, version or name, by a form",
+            description=f"Of the {kind} resources of the catalogue in force, or of a version.",
+            name=f"{kind}_search_form",
+        )
 
 
 def _endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:

@@ -6,6 +6,7 @@ import copy
 import json
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -46,6 +47,8 @@ class Call(Struct, frozen=True):
                 spoilt["text"] = uuid.uuid4().hex
             case {"check": _, "results": [result]}:
                 result["value"] = uuid.uuid4().hex
+            case {"decisions": [decision]}:
+                decision["request_id"] = uuid.uuid4().hex
             case {"feedback": [{"overrideReason": reason}]}:
                 reason["userComment"] = uuid.uuid4().hex
         return spoilt
@@ -109,6 +112,32 @@ def hook(*orders: dict[str, Any], who: dict[str, Any] | None = None) -> dict[str
     }
 
 
+def selecting() -> dict[str, Any]:
+    """A call when an order was selected, with the situation of the patient."""
+    call = hook(order(id="o1"))
+    call["context"]["selections"] = ["ServiceRequest/o1"]
+    extension = {"org.lianren.context": {"setting": "inpatient", "disease": "echinococcosis"}}
+    return call | {"hook": "order-select", "extension": extension}
+
+
+def opening() -> dict[str, Any]:
+    """A call when a chart was opened, with a way to fetch what came along."""
+    call = hook()
+    del call["context"]["draftOrders"]
+    access = {"access_token": "t", "token_type": "Bearer", "expires_in": 300, "scope": "s", "subject": "l"}
+    return call | {"hook": "patient-view", "fhirServer": "https://his.example", "fhirAuthorization": access}
+
+
+def reminding() -> dict[str, Any]:
+    """A reminder at reception."""
+    return {
+        "request_id": uuid.uuid4().hex,
+        "patient": {"type": "resident-id", "value": PATIENT},
+        "moment": "reception",
+        "context": {"setting": "outpatient"},
+    }
+
+
 def calls(live: Live) -> dict[str, Call]:
     """A right call at every face that takes a body; outcome and feedback are about one answered check."""
     answer = ask(live.client(), body())
@@ -131,6 +160,16 @@ def calls(live: Live) -> dict[str, Call]:
         "overrideReason": {"reason": reason, "userComment": "2型糖尿病"},
     }
     outcome = {"result": result, "outcome": "declined", "system": "platform-A", "code": "99", "text": "慢病"}
+    reasoned = {name: outcome[name] for name in ("system", "code", "text")}
+    decision = {
+        "request_id": uuid.uuid4().hex,
+        "decision": "not_recognise",
+        "results": [result],
+        "at": datetime.now(UTC).isoformat(),
+        **reasoned,
+    }
+    decided = decision | {"request_id": uuid.uuid4().hex, "check": answer.id}
+    cited = {"results": [result], "lang": "zh"}
     context = {
         "setting": "inpatient",
         "disease": "echinococcosis",
@@ -167,8 +206,14 @@ def calls(live: Live) -> dict[str, Call]:
         "rest": Call(checks, "application/json", "his", rest),
         "explain": Call("/api/v1/explain", "application/json", "his", explain),
         "outcomes": Call(f"{checks}/{answer.id}/outcomes", "application/json", "his", outcome),
+        "reminder": Call("/api/v1/reminders", "application/json", "his", reminding()),
+        "decision": Call(f"{checks}/{answer.id}/decision", "application/json", "his", decision),
+        "decisions": Call("/api/v1/decisions", "application/json", "his", {"decisions": [decided]}),
+        "citations": Call(f"{checks}/{answer.id}/citations", "application/json", "his", cited),
         "fhir": Call("/fhir/ServiceRequest/$check-recognition", FHIR, "his", parameters()),
         "cds": Call(service, "application/json", "his", hook()),
+        "select": Call(f"{service}-select", "application/json", "his", selecting()),
+        "history": Call("/cds-services/result-history", "application/json", "his", opening()),
         "feedback": Call(f"{service}/feedback", "application/json", "his", {"feedback": [feedback]}),
         "peer": Call("/api/v1/results", "application/json", "peer", question),
     }

@@ -87,7 +87,7 @@ def test_a_door_that_needs_a_token_says_that_it_may_refuse_one(
     assert {"401", "403", "429"} <= operation["responses"].keys()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/catalogues", "/fhir/CodeSystem", "/cds-services"])
+@pytest.mark.parametrize("path", ["/api/v1/catalogues", "/fhir/CodeSystem"])
 def test_who_asks_too_often_is_told_so_in_the_shape_of_the_face(guarded: Live, path: str) -> None:
     for _ in range(2):
         answer = call(guarded, "GET", path, {}, "often")

@@ -56,7 +56,7 @@ def search(live: Live, query: str = "", client: str = "auditor") -> dict[str, An
 
 
 def resources(bundle: dict[str, Any]) -> list[dict[str, Any]]:
-    return [entry["resource"] for entry in bundle["entry"]]
+    return [entry["resource"] for entry in bundle.get("entry", [])]
 
 
 def actions(live: Live, query: str) -> set[str]:

@@ -21,7 +21,10 @@ import pytest
 from tests.contract.calls import ITEMS, Call, order, parameters, patient
 from tests.gateway.live import PATIENT, Live, ask, body, persons_in
 
-FACES = ("rest", "explain", "outcomes", "fhir", "cds", "feedback", "peer")
+FACES = (
+    *("rest", "explain", "outcomes", "reminder", "decision", "decisions", "citations"),
+    *("fhir", "cds", "select", "history", "feedback", "peer"),
+)
 WRONG_NUMBER = PATIENT[:-1] + ("0" if PATIENT[-1] != "0" else "1")
 
 

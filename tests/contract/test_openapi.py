@@ -12,8 +12,12 @@ import msgspec
 import pytest
 
 from adapters import PeerAnswer
+from adapters.peer import PeerResources
+from gateway.citing import CitationsOut
+from gateway.decisions import DecidedOut, DecisionsOut
 from gateway.explaining import ExplainAnswer
 from gateway.faces.catalogues import CataloguesOut
+from gateway.history import ReminderOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
 from gateway.persons.consenting import ConsentOut, ConsentsOut
 from gateway.statistics import Statistics
@@ -48,9 +52,31 @@ OPERATIONS = [
 NO_JSON = (
     "GET /metrics",
     "POST /fhir/Consent/_search",
+    "POST /fhir/AuditEvent/_search",
+    "POST /fhir/CodeSystem/_search",
+    "POST /fhir/ConceptMap/_search",
+    "POST /fhir/Endpoint/_search",
+    "POST /fhir/Organization/_search",
+    "POST /fhir/Practitioner/_search",
+    "POST /fhir/Provenance/_search",
+    "POST /fhir/ValueSet/_search",
+    "GET /fhir/nodes/{node}/Organization",  # needs a node that is published to
+    "POST /fhir/nodes/{node}/Organization/_search",
+    "GET /fhir/nodes/{node}/Practitioner",
+    "POST /fhir/nodes/{node}/Practitioner/_search",
     "POST /fhir/DiagnosticReport/_search",
     "POST /fhir/ImagingStudy/_search",
     "POST /fhir/Observation/_search",
+    "GET /fhir/$export",  # 202 and an address
+    "POST /fhir/$export",
+    "GET /fhir/_export/{export_id}",  # its client's alone, for a day
+    "DELETE /fhir/_export/{export_id}",
+    "GET /fhir/_export/{export_id}/{name}",
+    "POST /fhir/Subscription",  # needs an endpoint that the operator allows
+    "GET /fhir/Subscription/{subscription_id}",
+    "PUT /fhir/Subscription/{subscription_id}",
+    "DELETE /fhir/Subscription/{subscription_id}",
+    "GET /fhir/Subscription/{subscription_id}/$status",
     "POST /oauth/token",  # a form with an assertion that counts once
     "POST /witness/add-checkpoint",
     "GET /witness/{log}/checkpoint",
@@ -66,8 +92,15 @@ TYPES: dict[str, type] = {
     "POST /api/v1/checks": CheckAnswer,
     "GET /api/v1/checks/{check_id}": CheckAnswer,
     "POST /api/v1/checks/{check_id}/outcomes": OutcomeOut,
+    "POST /api/v1/checks/{check_id}/decision": DecidedOut,
+    "POST /api/v1/checks/{check_id}/citations": CitationsOut,
+    "POST /api/v1/decisions": DecisionsOut,
+    "POST /api/v1/reminders": ReminderOut,
+    "GET /api/v1/reminders/{check_id}": ReminderOut,
     "POST /api/v1/explain": ExplainAnswer,
     "POST /api/v1/results": PeerAnswer,
+    "POST /api/v1/resources": PeerResources,
+    "POST /api/v1/resources/read": PeerResources,
     "GET /api/v1/review": QueueOut,
     "GET /api/v1/review/{review_id}": EntryOut,
     "DELETE /api/v1/review/{review_id}": ErasedOut,

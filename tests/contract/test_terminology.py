@@ -446,7 +446,6 @@ def test_an_operation_without_what_it_is_about_is_a_bad_request(his: httpx.Clien
         (EXPAND, {"url": CY_LAB, "activeOnly": "yes"}),
         (EXPAND, {"url": [CY_LAB, CY_LAB]}),
         (TRANSLATE, {**ITEM, "targetsystem": "http://loinc.org"}),
-        (TRANSLATE, {**ITEM, "_format": "xml"}),
         ("/fhir/CodeSystem", {"_summary": "some"}),
         ("/fhir/CodeSystem", {"title": "x"}),
         (EXPAND, {f"p{number}": "" for number in range(1200)}),
@@ -487,6 +486,18 @@ def test_what_is_no_parameters_resource_is_refused(his: httpx.Client, given: Any
 def test_nobody_asks_without_a_token(gateway: Live, his: httpx.Client, path: str) -> None:
     his.get(path, params=ITEM)  # and what is kept of it is for those who may ask
     assert refused(gateway.client("").get(path, params=ITEM)) == (401, "not-authenticated")
+
+
+def test_nothing_but_json_is_spoken(his: httpx.Client) -> None:
+    assert refused(his.get(TRANSLATE, params={**ITEM, "_format": "xml"})) == (406, "not-acceptable")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_search_by_a_form_finds_what_one_by_an_address_does(his: httpx.Client, kind: str) -> None:
+    query = {"name": "LianrenC"}
+    by_form = valid(his.post(f"/fhir/{kind}/_search", data=query))
+    assert by_form["entry"] == get(his, f"/fhir/{kind}", **query)["entry"]
+    assert refused(his.post(f"/fhir/{kind}/_search?name=x", data=query)) == (400, "bad-parameter")
 
 
 def test_text_that_is_naughty_is_answered_or_refused(his: httpx.Client, conformance: Path) -> None:
