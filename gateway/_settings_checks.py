@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NO_ADDRESS = "must be http(s)://host[:port]/path in ASCII, with no name, password, query or fragment"
 _OVER_TLS = "must be https; http is for loopback only"
+_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")  # as browsers send it (RFC 6454 section 6.1)
+_NO_ORIGIN = "must be scheme://host[:port] in small letters, with nothing after it"
 
 
 def checked(file: Path, settings: Settings) -> Settings:
@@ -27,7 +29,7 @@ def checked(file: Path, settings: Settings) -> Settings:
     """
     if settings.demo and settings.host not in LOOPBACK:
         raise SettingsError(f"{file}: host: the demo mode listens on loopback only, not on {settings.host}")
-    for name in ("id", "token_sha256"):
+    for name in ("id", "token_sha256", "cds_issuer"):
         values = [getattr(client, name) for client in settings.clients]
         for number, value in enumerate(values):
             if value and values.index(value) < number:
@@ -38,6 +40,11 @@ def checked(file: Path, settings: Settings) -> Settings:
         raise SettingsError(
             f"{file}: client_certificate_header: needs uds; over TCP anybody could send that header"
         )
+    for number, origin in enumerate(settings.cds_origins):
+        if wrong := _unusable(origin) or ("" if _ORIGIN.fullmatch(origin) else _NO_ORIGIN):
+            raise SettingsError(f"{file}: cds_origins.{number}: {wrong}")
+    if settings.viewer_url and "{study_uid}" not in settings.viewer_url:
+        raise SettingsError(f"{file}: viewer_url: must say where the study goes: {{study_uid}}")
     if settings.otlp_url and _unusable(settings.otlp_url) == _NO_ADDRESS:
         raise SettingsError(f"{file}: otlp_url: {_NO_ADDRESS}")
     for number, key, wrong in node_defects(settings.nodes, settings.owner):
@@ -97,6 +104,14 @@ def _let_in(file: Path, key: str, client: ClientSettings, settings: Settings) ->
         raise SettingsError(f"{file}: {key}.jwks_url: there is a jwks_file already; name one of them")
     if not (client.token_sha256 or client.jwks_file or client.jwks_url):
         raise SettingsError(f"{file}: {key}: needs jwks_file, jwks_url or token_sha256 to be recognised by")
+    if client.cds_issuer and not (client.jwks_file or client.jwks_url):
+        raise SettingsError(f"{file}: {key}.cds_issuer: needs jwks_file or jwks_url to verify its JWT by")
+    for place, server in enumerate(client.fhir_servers):
+        if wrong := _unusable(server):
+            raise SettingsError(f"{file}: {key}.fhir_servers.{place}: {wrong}")
+    for place, address in enumerate(client.notify):
+        if wrong := _unusable(address):
+            raise SettingsError(f"{file}: {key}.notify.{place}: {wrong}")
     if client.certificates and not settings.client_certificate_header:
         raise SettingsError(f"{file}: {key}.certificates: needs client_certificate_header")
     if any(not re.fullmatch(r"[A-Za-z0-9_-]{43}", one) for one in client.certificates):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -11,47 +13,64 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from gateway.checks import Checks
+from gateway.citing import Citing
+from gateway.decisions import Decisions
+from gateway.directory import Directory
 from gateway.errors import TABLE
 from gateway.explaining import Explaining
 from gateway.faces import (
     audit_events,
+    capability,
     catalogues,
     cds,
     consent_fhir,
     consents,
+    decisions,
+    directory,
     docs,
     explain,
+    export,
     fhir,
+    history,
     ledger,
     marks,
     nodes,
     oauth,
     operations,
     operator,
+    orders,
     peer,
     provenance,
     publications,
+    resources,
     rest,
     review,
     search,
     statistics,
+    subscriptions,
     terminology,
     witness,
 )
+from gateway.faces._cds_origins import Origins
 from gateway.faces.access import Access
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
 from gateway.faces.direct import Direct
 from gateway.flow import Flow
+from gateway.history import Reminders
 from gateway.log import ABOUT, Log
 from gateway.metrics import Metrics, face_of
 from gateway.outcomes import Outcomes
 from gateway.peers import Peers
 from gateway.persons.consenting import Consenting
+from gateway.prefetch import Prefetching
 from gateway.publications import Publications
+from gateway.reading import Reading
+from gateway.recognising import Recognising
 from gateway.search import Searching
 from gateway.settings import Settings
 from gateway.stewarding import Stewarding
+from gateway.subscriptions import Endpoints, Notifying, Subscriptions
 from gateway.tracing import Traces, open_traces
 from gateway.wiring import open_gateway
 
@@ -126,26 +145,46 @@ def create_app(settings: Settings, log: Log | None = None) -> Application:
             app.state.gateway = gateway
             app.state.checks = checks
             app.state.consenting = Consenting(gateway)
-            app.state.outcomes = Outcomes(gateway, checks)
+            outcomes = app.state.outcomes = Outcomes(gateway, checks)
+            app.state.reminders = Reminders(checks, outcomes)
+            app.state.decisions = Decisions(checks, outcomes)
+            app.state.citing = Citing(checks, outcomes)
             app.state.peers = Peers(gateway)
+            app.state.prefetching = Prefetching(settings)
+            stack.push_async_callback(app.state.prefetching.aclose)
+            loop = asyncio.get_running_loop()
+            later = loop.call_later(orders.LOAD_AFTER_S, loop.run_in_executor, None, orders.load)
+            stack.callback(later.cancel)
             app.state.publications = Publications(gateway)
+            reading = app.state.reading = Reading(gateway)
+            app.state.recognising = Recognising(checks, reading, settings.lookback_days)
+            app.state.directory = Directory(gateway)
+            app.state.turns = defaultdict(asyncio.Lock)
+            endpoints = Endpoints(settings)
+            stack.push_async_callback(endpoints.aclose)
+            app.state.subscriptions = Subscriptions(gateway, endpoints)
+            notifying = Notifying(gateway, outcomes, endpoints)
+            notifying.start()
+            stack.push_async_callback(notifying.aclose)
             app.state.explaining = Explaining(gateway)
             app.state.stewarding = Stewarding(gateway)
             app.state.searching = Searching(gateway)
-            app.state.terminologies = terminology.Terminologies(gateway)
+            terminologies = app.state.terminologies = terminology.Terminologies(gateway)
+            app.state.capabilities = capability.Capabilities(gateway, terminologies, VERSION)
             app.state.flow = flow
             application.started(gateway.metrics, traces)
             yield
 
     app = describe_app(lifespan)
     flow = Flow(
-        Access(Direct(app, app, (*rest.DIRECT, *search.DIRECT, *terminology.DIRECT)), app),
+        Access(Direct(app, app, (*rest.DIRECT, *search.DIRECT, *terminology.DIRECT, *resources.DIRECT)), app),
         in_flight=settings.max_in_flight,
         waiting=settings.max_waiting,
         patience={"order": settings.deadline_ms / 1000, "background": settings.search_deadline_ms / 1000},
         log=write,
     )
-    guard = Guard(flow, write, explained=settings.refusals == "explained")
+    inner = Origins(flow, settings.cds_origins) if settings.cds_origins else flow
+    guard = Guard(inner, write, explained=settings.refusals == "explained")
     application = Application(guard, flow)
     for kind in TABLE:
         app.add_exception_handler(kind, guard.handle)
@@ -169,6 +208,8 @@ def describe_app(lifespan: object = None) -> FastAPI:
     )
     for face in (
         rest,
+        history,
+        decisions,
         publications,
         consents,
         explain,
@@ -176,10 +217,15 @@ def describe_app(lifespan: object = None) -> FastAPI:
         statistics,
         catalogues,
         peer,
+        export,
+        subscriptions,
+        capability,
         fhir,
+        directory,
         consent_fhir,
         search,
         terminology,
+        resources,
         cds,
         ledger,
         marks,

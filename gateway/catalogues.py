@@ -84,6 +84,8 @@ class Catalogues:
     @property
     def rules(self) -> Rules:
         """What is in force now."""
+        if len(self._plan) == 1:  # nothing else is to come, whatever the clock says
+            return self._plan[0].rules
         return self._stage(datetime.now(UTC)).rules
 
     def at(self, when: datetime) -> Rules:

@@ -8,6 +8,13 @@
     ├── BadParameter                a parameter of a FHIR operation or search
     ├── BadRequest                  a field of the request; BadBody of gateway.body is its syntax
     ├── NotFound                    an id this gateway never returned
+    ├── Gone                        what was deleted, or a page that was forgotten (410)
+    ├── NotOffered                  an interaction that is not offered at this place (405)
+    ├── NotAcceptable               the caller takes no form that is given here (406)
+    ├── PreconditionFailed          another version stands there than the caller presumes (412)
+    ├── MultipleMatches             several nodes have what an address without a node means (409)
+    ├── ConsentDenied               the person does not want it shown (403)
+    ├── NodeUnheard                 a node that may have what was asked for did not say (502)
     ├── RequestIdReused             the request id came before with another body
     ├── PrefetchMissing             CDS Hooks: what the discovery asked for was not sent (412)
     ├── TooManyRequests             a rate limit (429)
@@ -25,6 +32,7 @@ A class that is not in it falls back to its nearest base; anything else is a 500
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from msgspec import Struct
 
@@ -32,6 +40,7 @@ from adapters.errors import AdapterError, KeyTaken, NodeError, StoreError, Store
 from adapters.node import Fault
 from catalog import CatalogueError, UnknownEntry
 from gateway.body import BadBody
+from gateway.resources.issues import Issue, ResourceRefused, outcome
 from security.errors import IdentityRefused, TrustError
 
 
@@ -78,6 +87,34 @@ class NotFound(GatewayError):
     """This gateway never returned such an id."""
 
 
+class Gone(GatewayError):
+    """It was here, and is not any more."""
+
+
+class NotOffered(GatewayError):
+    """An interaction that is not offered at this place."""
+
+
+class NotAcceptable(GatewayError):
+    """The caller takes no form that is given here."""
+
+
+class PreconditionFailed(GatewayError):
+    """Another version stands there than the caller presumes, or criteria do not mean one resource."""
+
+
+class MultipleMatches(GatewayError):
+    """Several resources are what was asked for; the message says how to ask for each."""
+
+
+class ConsentDenied(GatewayError):
+    """The person does not want it shown to this institution for this purpose."""
+
+
+class NodeUnheard(GatewayError):
+    """A node that may have what was asked for could not be heard; the message names it."""
+
+
 class RequestIdReused(GatewayError):
     """The request id was used before with another body."""
 
@@ -121,11 +158,19 @@ TABLE: dict[type[Exception], Row] = {
     NotPermitted: Row(403, "not-permitted", "caller", "forbidden", "request_refused"),
     TokenNotGiven: Row(400, "token-not-given", "caller", "security", "request_refused"),
     BadBody: Row(400, "bad-body", "caller", "structure", "request_refused"),
+    ResourceRefused: Row(422, "resource-refused", "caller", "invalid", "request_refused"),
     BadParameter: Row(400, "bad-parameter", "caller", "invalid", "request_refused"),
     BadRequest: Row(422, "bad-request", "caller", "value", "request_refused"),
     IdentityRefused: Row(422, "identity-refused", "caller", "value", "request_refused"),
     UnknownEntry: Row(422, "unknown-entry", "caller", "code-invalid", "request_refused"),
     NotFound: Row(404, "not-found", "caller", "not-found", "request_refused"),
+    Gone: Row(410, "gone", "caller", "deleted", "request_refused"),
+    NotOffered: Row(405, "not-offered", "caller", "not-supported", "request_refused"),
+    NotAcceptable: Row(406, "not-acceptable", "caller", "not-supported", "request_refused"),
+    PreconditionFailed: Row(412, "precondition-failed", "caller", "conflict", "request_refused"),
+    MultipleMatches: Row(409, "multiple-matches", "caller", "multiple-matches", "request_refused"),
+    ConsentDenied: Row(403, "consent-denied", "caller", "suppressed", "request_refused"),
+    NodeUnheard: Row(502, "node-unheard", "node", "transient", "request_refused"),
     RequestIdReused: Row(409, "request-id-reused", "caller", "conflict", "request_refused"),
     KeyTaken: Row(409, "conflict", "caller", "conflict", "request_refused"),
     PrefetchMissing: Row(412, "prefetch-missing", "caller", "required", "request_refused"),
@@ -152,11 +197,13 @@ INTERNAL_WORDS = "something went wrong in this gateway; the log has it under the
 
 
 class Failure(Struct, frozen=True):
-    """An error as every face renders it: its row, one sentence, the field to blame."""
+    """An error as every face renders it: its row, one sentence, the field to blame; ``issues`` where a
+    resource has several."""
 
     row: Row
     message: str
     field: str = ""
+    issues: tuple[Issue, ...] = ()
 
 
 def failure_of(error: Exception) -> Failure:
@@ -171,10 +218,18 @@ def failure_of(error: Exception) -> Failure:
                 row = Row(error.status, row.code, row.fault, row.issue, row.event)
             if isinstance(error, TokenNotGiven) and error.field == "invalid_client":
                 row = Row(401, row.code, row.fault, row.issue, row.event)
-            return Failure(row, message, field if isinstance(field, str) else "")
+            issues = error.issues if isinstance(error, ResourceRefused) else ()
+            return Failure(row, message, field if isinstance(field, str) else "", issues)
     return Failure(INTERNAL, INTERNAL_WORDS)
 
 
 def title(row: Row) -> str:
     """The status phrase of RFC 9110 for a row."""
     return HTTPStatus(row.status).phrase
+
+
+def outcome_of(failure: Failure) -> dict[str, Any]:
+    """The OperationOutcome of a failure, with every fault where a resource has several."""
+    row = failure.row
+    whole = Issue(failure.field, row.issue, f"{failure.message} (fault: {row.fault})")
+    return outcome(failure.issues or (whole,), row.code)

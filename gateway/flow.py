@@ -32,6 +32,8 @@ URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
 
 ORDER_TIME = (
     "/api/v1/checks",
+    "/api/v1/decisions",
+    "/api/v1/reminders",
     "/api/v1/results",
     "/cds-services",
     "/fhir/ServiceRequest/$check-recognition",
@@ -49,8 +51,13 @@ _WAITED: ContextVar[float] = ContextVar("waited", default=0.0)
 
 
 def waited_s() -> float:
-    """Seconds that the request at hand waited for its turn: they are gone from its deadline."""
+    """Seconds that the request at hand waited, mostly for its turn: they are gone from its deadline."""
     return _WAITED.get()
+
+
+def spent(seconds: float) -> None:
+    """The request at hand spent so many seconds more before its question: they are gone from its deadline."""
+    _WAITED.set(_WAITED.get() + seconds)
 
 
 def urgency_of(path: str) -> Urgency:

@@ -59,6 +59,25 @@ class CheckRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     break_glass: BreakGlass | UnsetType = UNSET
 
 
+Moment = Literal["order", "reception"]
+"""When a hospital's system asks: with an order at hand, or when the patient comes."""
+
+LOOK_BACK_DAYS = 30
+"""How far a reminder at reception looks back: what sharing platforms use, as read in public code."""
+
+
+class HistoryRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """就诊提醒: what does the patient have of the last ``look_back_days`` that may be recognised here?"""
+
+    request_id: RequestId
+    patient: PersonIn
+    look_back_days: Annotated[int, Meta(ge=1)] = LOOK_BACK_DAYS
+    context: Context = Context()
+    asked_at: AwareTime | None = None
+    deadline_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
+    break_glass: BreakGlass | UnsetType = UNSET
+
+
 class Coded(Struct, frozen=True):
     """A catalogue code with its name."""
 
@@ -89,7 +108,8 @@ class VerdictOut(Struct, frozen=True, kw_only=True):
     """The verdict on one prior result; the first reason is the main one.
 
     ``notes`` change no verdict and should be read. ``converted`` is the value in the catalogue's unit, where
-    it was written in another.
+    it was written in another. ``also`` are the ids of the very same result as other nodes tell it, each of
+    which has its own verdict beside this one.
     """
 
     verdict: VerdictCode
@@ -102,6 +122,7 @@ class VerdictOut(Struct, frozen=True, kw_only=True):
     expires: datetime | None
     notes: tuple[Reason, ...] = ()
     converted: Converted | None = None
+    also: tuple[str, ...] = ()
 
 
 class BestOut(Struct, frozen=True):
@@ -190,6 +211,9 @@ class WithdrawnOut(Struct, frozen=True, kw_only=True):
 class CheckAnswer(Struct, frozen=True, kw_only=True):
     """The answer of a check, as things stood at ``answered_at``; ``asked_at`` is the caller's own time.
 
+    At the ``moment`` of reception nothing is planned: ``advice`` is about the items that were found, and
+    ``unnamed`` has the names of results that are on no list.
+
     ``complete`` is false where a node could not be heard: see ``nodes``. Where ``consent`` does not permit,
     none was asked. ``withdrawn`` is there when an answer is read again: marks that were withdrawn since.
     """
@@ -207,6 +231,7 @@ class CheckAnswer(Struct, frozen=True, kw_only=True):
     nodes: tuple[Report, ...]
     ledger: LedgerRef
     consent: ConsentRule = ConsentRule()
+    moment: Moment = "order"
     withdrawn: tuple[WithdrawnOut, ...] = ()
 
 

@@ -142,6 +142,19 @@ class ClientSettings(_Strict):
         default_factory=list,
         description="SHA-256 (base64url) of the client certificates it must come with (RFC 8705)",
     )
+    cds_issuer: str = Field(
+        default="",
+        pattern=r"^([!-~]{1,512})?$",
+        description="`iss` of the JWT that it signs as a CDS Hooks client; none is taken if unset",
+    )
+    fhir_servers: list[str] = Field(
+        default_factory=list,
+        description="base addresses of its FHIR servers that CDS Hooks may fetch the Patient from",
+    )
+    notify: list[str] = Field(
+        default_factory=list,
+        description="addresses below which its subscriptions may have it notified; none if unset",
+    )
     owner: str = Field(default="", description="owner id whose keys sign its requests; every `peer` has one")
     scopes: list[str] = Field(
         default_factory=list, description="scopes it may be given; those of its roles if left out"
@@ -251,6 +264,15 @@ class Settings(BaseSettings):
     refusals: Literal["terse", "explained"] = Field(
         default="terse", description="whether a refusal says which claim was missing; for tests"
     )
+    cds_origins: list[str] = Field(
+        default_factory=list,
+        description="origins of web pages that may call `/cds-services` (CORS); none if unset",
+    )
+    viewer_url: str = Field(
+        default="",
+        pattern=r"^(https?://[!-~]{1,400})?$",
+        description="address of an image viewer, with `{study_uid}` for the study; cards link to it",
+    )
     uds: Path | None = Field(
         default=None, description="Unix socket to listen on instead of host and port, behind a proxy"
     )
@@ -271,6 +293,15 @@ class Settings(BaseSettings):
         ge=1,
         le=86_400,
         description="seconds between two looks for withdrawn marks of others, and for their keys, at most 60",
+    )
+    notify_s: float = Field(
+        default=2, ge=0.01, le=3600, description="seconds between two looks for what subscriptions are told of"
+    )
+    notify_retry_s: float = Field(
+        default=30,
+        ge=0.001,
+        le=3600,
+        description="seconds after which a notification that failed is sent again; doubled each time",
     )
     migrate: bool = Field(
         default=True, description="whether a start brings the tables up to date; false where a job does it"

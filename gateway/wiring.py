@@ -31,6 +31,7 @@ from gateway.marks.statuses import Statuses
 from gateway.marks.withdrawing import Withdrawals
 from gateway.metrics import Metrics
 from gateway.nodes import Changes, Nodes, Parts, build
+from gateway.pages import Pages
 from gateway.persons.consent import Consents
 from gateway.persons.pseudonyms import Persons
 from gateway.pointers import Pointers
@@ -78,6 +79,7 @@ class Gateway(Struct, kw_only=True):
     cosigner: Cosigner
     witnesses: Witnesses
     readiness: Readiness
+    pages: Pages
     log: Log
     metrics: Metrics
 
@@ -289,6 +291,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
                 ],
                 metrics,
             ),
+            pages=Pages(shared, lambda: store.envelope),
             log=log,
             metrics=metrics,
         )

@@ -10,7 +10,7 @@ The window of a corrected result runs from its first report: a correction does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -55,6 +55,16 @@ def versions(results: Sequence[Result]) -> list[Version]:
         else Version(None, False, result.reported)
         for result in results
     ]
+
+
+def told_alike(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
+    """Of each result (its id) that stands at several places and says the very same there, the ids of the
+    others, in their order. Each is judged by itself: its mark and its node are its own."""
+    groups: dict[tuple[object, ...], set[str]] = {}
+    for result in results:
+        if result.identity == "strong":
+            groups.setdefault((_key(result), result.reported, _content(result)), set()).add(result.id)
+    return {id_: tuple(sorted(ids - {id_})) for ids in groups.values() if len(ids) > 1 for id_ in ids}
 
 
 class _Group:

@@ -140,6 +140,16 @@ class Auditing:
             )
         return Event(index=index, entry=entry, payload=secret.payload if secret else None, said=said)
 
+    async def first_from(self, moment: datetime, size: int) -> int:
+        """The place of the first entry dated at the moment or later; some after it may be dated before."""
+        place = await self._first_after(moment - DISORDER, size)
+        while place < size:
+            for body in await self._store.entries(place, min(_PAGE, size - place)):
+                if read_entry(body).time >= moment:
+                    return place
+                place += 1
+        return size
+
     async def _backwards(self, before: int, stop: int) -> AsyncIterator[tuple[int, Entry]]:
         while before > stop:
             start = max(stop, before - _PAGE)

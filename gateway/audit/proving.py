@@ -11,10 +11,10 @@ from msgspec import Struct
 from adapters.sequencer import Sequencer
 from adapters.store import Store
 from gateway.audit.exporting import ANYBODY, Decision, decision_of, key_lists, record_export
-from gateway.ids import since, time_of
 from gateway.keyring import open_keys
 from gateway.marks.index import INDEX
 from gateway.marks.withdrawing import KIND as WITHDRAWAL
+from gateway.outcomes import outcomes_of
 from gateway.settings import Settings
 from gateway.wiring import open_ledger
 from gateway.witness.witnessing import newest_cosigned
@@ -22,8 +22,6 @@ from security.ledger import read_entry
 from security.mark import read as read_mark
 from security.note import Checkpoint, split
 from security.proof_file import Evidence, Piece
-
-_PAGE = 500
 
 
 async def prove_decision(settings: Settings, check: str, recipient: str = ANYBODY) -> bytes:
@@ -83,13 +81,9 @@ async def _indexes(store: Store, check: str, decision: Decision) -> list[int]:
             entry = msgspec.json.decode(document.body, type=_Entry).entry if document else ""
             if (at := await store.index_of(entry)) is not None:
                 found.add(at)
-    after = since(time_of(check))
-    while page := await store.documents("outcome", after, _PAGE):
-        for document in page:
-            outcome = msgspec.json.decode(document.body, type=_Outcome)
-            if outcome.check == check and (at := await store.index_of(outcome.ledger.entry)) is not None:
-                found.add(at)
-        after = page[-1].id
+    async for outcome in outcomes_of(store, check):
+        if (at := await store.index_of(outcome.ledger.entry)) is not None:
+            found.add(at)
     return sorted(found)
 
 
@@ -97,13 +91,6 @@ class _Entry(Struct, frozen=True):
     """Of a kept document, the ledger entry that it names."""
 
     entry: str
-
-
-class _Outcome(Struct, frozen=True):
-    """Of a kept outcome (:mod:`gateway.outcomes`), the check and the ledger entry."""
-
-    check: str
-    ledger: _Entry
 
 
 def _size(note: str) -> int:

@@ -119,6 +119,11 @@ class Withdrawals:
                     self._take(document)
         self._read = max(self._read, began)
 
+    @property
+    def newest(self) -> int:
+        """The number of the last one, as of the last refresh; 0 without any."""
+        return len(self._told)
+
     def of_mark(self, mark_id: str) -> Withdrawal | None:
         """The withdrawal of a mark, as of the last refresh."""
         return self._by_mark.get(mark_id)

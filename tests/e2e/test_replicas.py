@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Any
 
 import httpx
 import pytest
@@ -82,6 +84,54 @@ def test_one_request_id_at_both_replicas_at_once_has_one_answer(
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda client: ask(client, asked), replicas)
     assert first == second
+
+
+def at_once(replicas: tuple[httpx.Client, httpx.Client], path: str, *sent: dict[str, Any]) -> list[Any]:
+    """The answers to these calls, each sent five times to either replica, all at once."""
+    calls = [(client, one) for one in sent for client in replicas * 5]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        answers = list(pool.map(lambda call: call[0].post(path, json=call[1]), calls))
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+    return [answer.json() for answer in answers]
+
+
+def test_a_reminder_at_both_replicas_at_once_is_one_check(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    asked = {name: value for name, value in body().items() if name != "planned"} | {"moment": "reception"}
+    reminders = at_once(replicas, "/api/v1/reminders", asked)
+    assert all(one == reminders[0] for one in reminders)
+
+
+def test_a_decision_at_both_replicas_at_once_is_kept_once(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    answer = ask(replicas[0], body())
+    told = {"request_id": uuid.uuid4().hex, "decision": "recognise"}
+    decided = at_once(replicas, f"/api/v1/checks/{answer.id}/decision", told)
+    assert all(one == decided[0] for one in decided)
+    assert decided[0]["state"] == "closed"
+
+
+def test_two_decisions_with_one_request_id_at_both_replicas_at_once_are_one_and_a_conflict(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    answer = ask(replicas[0], body())
+    told = {"request_id": uuid.uuid4().hex, "results": [answer.verdicts[0].result.id]}
+    decisions = [told | {"decision": decision} for decision in ("recognise", "cancel")]
+    path = f"/api/v1/checks/{answer.id}/decision"
+    with ThreadPoolExecutor(2) as pool:
+        sent = pool.map(lambda one, client: client.post(path, json=one), decisions, replicas)
+        assert sorted(one.status_code for one in sent) == [200, 409]
+
+
+def test_words_that_change_at_both_replicas_at_once_are_all_kept(
+    replicas: tuple[httpx.Client, httpx.Client],
+) -> None:
+    answer = ask(replicas[0], body())
+    words = [{"result": answer.verdicts[0].result.id, "outcome": one} for one in ("accepted", "withdrawn")]
+    for _ in range(5):
+        at_once(replicas, f"/api/v1/checks/{answer.id}/outcomes", *words)
 
 
 def test_many_checks_at_both_replicas_leave_a_ledger_without_gaps(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -66,11 +67,12 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "peer": {"roles": ["peer"]},
     "operator": {"roles": ["operator"]},
     "publisher": {"institution": OWN, "roles": ["publisher"]},
+    "hospital": {"institution": OWN, "roles": ["his", "publisher"]},
     "other-publisher": {"institution": OTHER, "roles": ["publisher"]},
 }
 
 
-BY_ITSELF = ("cosigned", "retention", "retention-run")
+BY_ITSELF = ("blinding", "cosigned", "retention", "retention-run")
 """Kinds of documents that a gateway keeps whoever asks what."""
 
 
@@ -188,10 +190,13 @@ def source_of(folder: Path, name: str = NODE, institution: str = OWN) -> Iterato
 
 @contextmanager
 def started(settings: Settings, tokens: dict[str, str]) -> Iterator[Live]:
-    """A gateway of these settings, whose keys are there; before it stops, every decision is made again."""
+    """A gateway of these settings, whose keys are there; before it stops, every decision is made again.
+
+    Where its address names a port, it listens there."""
     log = io.StringIO()
     with ExitStack() as stack:
-        url = stack.enter_context(serve(create_app(settings, Log(log))))
+        port = urlsplit(settings.base_url).port or 0
+        url = stack.enter_context(serve(create_app(settings, Log(log)), port))
         stack.callback(assert_decisions_replay, settings)
         yield Live(url, settings, tokens, log, stack=stack)
 

@@ -15,8 +15,9 @@ DOORS = [
     ("GET", "/api/v1/checks/1"),
     ("POST", "/api/v1/checks/1/outcomes"),
     ("POST", "/api/v1/results"),
+    ("POST", "/api/v1/resources"),
+    ("POST", "/api/v1/resources/read"),
     ("POST", "/fhir/ServiceRequest/$check-recognition"),
-    ("GET", "/cds-services"),
     ("POST", "/cds-services/result-recognition"),
     ("POST", "/cds-services/result-recognition/feedback"),
 ]

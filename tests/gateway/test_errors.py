@@ -21,6 +21,7 @@ BASES = (GatewayError, AdapterError, TrustError, CatalogueError, BadBody)
 NEVER_ANSWERED = {
     "SettingsError": "the process does not start",
     "StoreError": "the store does not open, and the process does not start",
+    "VersionTaken": "becomes a conflict on the shelf, and that a failed precondition",
     "KeyStoreError": "the keys do not open, and the process does not start",
     "ConditionRefused": "becomes a finding of a catalogue",
     "BulkRefused": "one line of the command line",
@@ -40,6 +41,7 @@ NEVER_ANSWERED = {
     "NodeUnreachable": "becomes the state of a node",
     "NodeLate": "becomes the state of a node",
     "NodeRefused": "becomes the state of a node",
+    "NodeMissing": "becomes the state of a node, or that it has nothing there",
     "NodeFaulty": "becomes the state of a node",
 }
 """What has no row of its own, and why it needs none."""

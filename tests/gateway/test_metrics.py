@@ -24,8 +24,11 @@ SCRAPED = {"job", "instance", "le"}
 
 def labels_of_samples() -> dict[str, frozenset[str]]:
     """Every sample that a gateway may give, with its labels."""
-    found = {}
-    for metric in vars(Metrics()).values():
+    metrics = Metrics()
+    metrics.request("rest", 200, 0.1)
+    families = metrics.requests.collect()
+    found = {sample.name: frozenset(sample.labels) for family in families for sample in family.samples}
+    for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             for suffix in _SUFFIXES[family.type]:
@@ -101,6 +104,7 @@ def test_every_alert_says_how_grave_it_is_in_both_languages() -> None:
     [
         ("/api/v1/checks", "rest"),
         ("/api/v1/results", "peer"),
+        ("/api/v1/resources/read", "peer"),
         ("/fhir/ConceptMap/$translate", "fhir"),
         ("/cds-services", "cds"),
         ("/metrics", "operations"),
@@ -117,3 +121,16 @@ def test_a_request_is_counted_under_its_face_and_never_under_its_address(path: s
 def test_every_route_has_a_face() -> None:
     paths = openapi(describe_app())["paths"]
     assert [path for path in paths if face_of(path) == "other"] == []
+
+
+def test_requests_are_counted_by_face_and_status_and_timed_by_face() -> None:
+    metrics = Metrics()
+    for status, seconds in ((200, 0.004), (200, 0.005), (404, 0.006), ("aborted", 99.0)):
+        metrics.request("fhir", status, seconds)
+    told = metrics.render().decode().splitlines()
+    assert 'lianren_requests_total{face="fhir",status="200"} 2.0' in told
+    assert 'lianren_requests_total{face="fhir",status="aborted"} 1.0' in told
+    assert 'lianren_request_seconds_bucket{face="fhir",le="0.005"} 2.0' in told
+    assert 'lianren_request_seconds_bucket{face="fhir",le="0.01"} 3.0' in told
+    assert 'lianren_request_seconds_bucket{face="fhir",le="+Inf"} 4.0' in told
+    assert 'lianren_request_seconds_count{face="fhir"} 4.0' in told

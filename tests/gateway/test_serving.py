@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import cast
 
 import pytest
 import uvicorn
@@ -16,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.demo.processes import free_port, wait_until
-from gateway.serving import HEAD_BYTES, Bounded, config_of
+from gateway.serving import HEAD_BYTES, Bounded, Joining, config_of
 
 
 async def counting(scope: Scope, receive: Receive, send: Send) -> None:
@@ -215,3 +217,97 @@ def test_of_too_many_connections_the_last_is_given_up_at_once_and_the_first_goes
         assert given_up(connections[-1]) < 0.3
         connections[0].sendall(post(b"ab"))
         assert connections[0].recv(65536).endswith(b"2 2")
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+"""What java.net.http sends with its first request over plain HTTP."""
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n%s\r\n2\r\nab\r\n0\r\n\r\n" % H2C
+WEBSOCKET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (post(b"ab", H2C), b"4 2"),
+        (post(b"a" * 300_000, H2C), b"4 300000"),
+        (CHUNKED, b"4 2"),
+        (WEBSOCKET, b"2 0"),
+    ],
+    ids=["a body", "a large body", "chunks", "no body"],
+)
+@pytest.mark.parametrize("size", [1_000_000, 100, 7], ids=["whole", "in pieces", "in small pieces"])
+def test_an_offer_to_speak_another_protocol_is_ignored(
+    port: int, request_: bytes, told: bytes, size: int
+) -> None:
+    ends = [*range(0, min(len(request_), 1000), size)]
+    pieces = [request_[start:end] for start, end in zip(ends, [*ends[1:], len(request_)], strict=True)]
+    got = sent(port, *pieces, post(b"abc"), answers=2)
+    assert got.startswith(b"HTTP/1.1 200 OK")
+    assert got.endswith(b"2 3")
+    assert b"\r\n\r\n" + told in got
+
+
+def test_many_offers_on_one_connection_are_ignored_each(port: int) -> None:
+    got = sent(port, post(b"ab", H2C) * 200, answers=200)
+    assert got.count(b"HTTP/1.1 200 OK") == 200
+
+
+def test_an_offer_does_not_hide_a_head_that_is_too_large(port: int) -> None:
+    got = sent(port, b"POST / HTTP/1.1\r\n" + H2C, *[b"X-A: %s\r\n" % (b"a" * 1000)] * 200)
+    assert got == b"" or got.startswith(b"HTTP/1.1 400")
+
+
+def test_a_tunnel_is_refused(port: int) -> None:
+    assert sent(port, b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\nab").startswith(b"HTTP/1.1 400")
+
+
+class Writes:
+    """A transport that notes what goes out at once."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        self.sent.append(b"".join(pieces))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def joined(*pieces: bytes, turns: bool, close: bool = False) -> list[bytes]:
+    """What goes out in which pieces; ``turns``: the loop goes round between them."""
+
+    async def run() -> list[bytes]:
+        writes = Writes()
+        joining = Joining(cast("asyncio.Transport", writes), asyncio.get_running_loop())
+        for piece in pieces:
+            joining.write(piece)
+            if turns:
+                await asyncio.sleep(0)
+        if close:
+            joining.close()
+        return writes.sent
+
+    return asyncio.run(run())
+
+
+def test_the_head_of_an_answer_goes_out_with_its_body() -> None:
+    assert joined(HEAD, b"body", b"more", turns=False) == [HEAD + b"body", b"more"]
+
+
+def test_a_head_that_nothing_follows_goes_out_alone() -> None:
+    assert joined(HEAD, b"body", turns=True) == [HEAD, b"body"]
+
+
+def test_a_head_goes_out_before_the_connection_is_closed() -> None:
+    assert joined(HEAD, turns=False, close=True) == [HEAD]

@@ -40,27 +40,27 @@ def test_an_upgrade_makes_the_tables_although_a_start_may_not(config: Path) -> N
     assert store(config, "upgrade").exit_code == 0
     assert store(config, "upgrade").exit_code == 0
     done = store(config, "status")
-    assert (done.exit_code, "0004" in done.stdout) == (0, True)
+    assert (done.exit_code, "0005" in done.stdout) == (0, True)
 
 
 def test_a_downgrade_has_to_be_confirmed(config: Path) -> None:
     store(config, "upgrade")
-    stop = store(config, "downgrade", "0003").exception
+    stop = store(config, "downgrade", "0004").exception
     assert isinstance(stop, Stop)
     assert "--yes" in str(stop)
-    assert revision(config) == "0004"
+    assert revision(config) == "0005"
 
 
 def test_a_downgrade_and_an_upgrade_lead_back(config: Path) -> None:
     store(config, "upgrade")
-    assert store(config, "downgrade", "0003", "--yes").exit_code == 0
-    assert revision(config) == "0003"
-    store(config, "upgrade")
+    assert store(config, "downgrade", "0004", "--yes").exit_code == 0
     assert revision(config) == "0004"
+    store(config, "upgrade")
+    assert revision(config) == "0005"
 
 
 def test_there_is_no_way_back_to_what_never_was(config: Path) -> None:
     store(config, "upgrade")
     stop = store(config, "downgrade", "0009", "--yes").exception
     assert isinstance(stop, Stop)
-    assert "0001, 0002, 0003, 0004" in str(stop)
+    assert "0001, 0002, 0003, 0004, 0005" in str(stop)

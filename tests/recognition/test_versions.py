@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recognition import Result, decide
-from recognition.versions import versions
+from recognition.versions import told_alike, versions
 from tests.recognition.cases import ALBUMIN, CST, NOW, catalogue, check, lab, rules
 
 LATER = NOW - timedelta(days=4)
@@ -135,3 +135,31 @@ def test_only_results_of_one_institution_and_key_are_versions_of_one_another(apa
 def test_what_counts_does_not_depend_on_the_order(status: str, order: list[int]) -> None:
     group = [old(), new(), lab(id="third", status=status, reported=NOW - timedelta(days=3), value="7")]
     assert judged(*(group[i] for i in order)) == judged(*group)
+
+
+def told(node: str, **changes: Any) -> Result:
+    """The same result as a node tells it."""
+    return lab(**({"id": f"{node}/1", "node": node, "version_key": "r1/1", "value": "43.5"} | changes))
+
+
+def test_the_same_told_by_two_nodes_names_each_the_other() -> None:
+    here, there = told("a"), told("b")
+    assert told_alike([here, there]) == {"a/1": ("b/1",), "b/1": ("a/1",)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": "99"},
+        {"institution": "EX-SC-01"},
+        {"version_key": "x"},
+        {"status": "amended"},
+        {"identity": "weak"},
+    ],
+)
+def test_what_differs_in_anything_that_counts_is_told_for_itself(changes: dict[str, Any]) -> None:
+    assert told_alike([told("a"), told("b", **changes)]) == {}
+
+
+def test_one_result_that_serves_twice_is_not_another_one() -> None:
+    assert told_alike([told("a"), told("a")]) == {}
