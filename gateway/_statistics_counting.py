@@ -4,7 +4,8 @@ The unit is an *item of a check*: the prior results that could serve for one pla
 side it is divided once more, by the institution that issued the results. What stands for a result is the last
 word on it by the time of the decision (accepted and then withdrawn is withdrawn); what stands for the unit is
 an acceptance if any of its results stands accepted, else the last word. An outcome counts with its check,
-however late it comes, so that numerator and denominator are about the same questions.
+however late it comes, so that numerator and denominator are about the same questions. Checks at the order and
+at reception are never counted together: of one visit there are often both, about the same results.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from catalog import Catalogue
 from gateway._statistics_words import COUNTS
-from gateway.model import Coded, OutcomeCode
+from gateway.model import Coded, Moment, OutcomeCode
 from recognition import VerdictCode
 from security.keys import SHANGHAI
 
@@ -41,6 +42,7 @@ class VerdictShown(Struct, frozen=True):
     result: ResultShown
     item: Coded | None
     serves: Coded | None
+    also: tuple[str, ...] = ()
 
 
 class AnswerShown(Struct, frozen=True):
@@ -49,6 +51,7 @@ class AnswerShown(Struct, frozen=True):
     id: str
     answered_at: datetime
     verdicts: tuple[VerdictShown, ...]
+    moment: Moment = "order"
 
 
 class CheckShown(Struct, frozen=True):
@@ -96,7 +99,7 @@ class Tally:
     def add(self, check: CheckShown, told: Iterable[Told]) -> None:
         """Count a check with what was told of its results."""
         of_result: defaultdict[str, list[Told]] = defaultdict(list)
-        for one in sorted(told, key=lambda one: one.at):
+        for one in told:
             of_result[one.result].append(one)
         units: defaultdict[tuple[str, str], list[VerdictShown]] = defaultdict(list)
         for verdict in check.answer.verdicts:
@@ -116,11 +119,13 @@ class Tally:
         verdicts: Sequence[VerdictShown],
         told: Mapping[str, list[Told]],
     ) -> None:
-        results = dict.fromkeys(verdict.result.id for verdict in verdicts)
-        stands = [stand for result in results if (stand := _last_word(told.get(result, ())))]
+        # what several nodes tell of the very same result is one: a word on one of them is a word on all
+        results = {tuple(sorted((verdict.result.id, *verdict.also))) for verdict in verdicts}
+        words = [_in_time(one for id_ in ids for one in told.get(id_, ())) for ids in results]
+        stands = [stand for of_one in words if (stand := _last_word(of_one))]
         stand = max(stands, key=lambda one: (one.outcome == "accepted", one.at), default=None)
         outcome = stand.outcome if stand else None
-        said = Counter(one.outcome for result in results for one in told.get(result, ()))
+        said = Counter(one.outcome for of_one in words for one in of_one)
         counts = Counter(on_record=1, viewed=said["viewed"], cited=said["cited"])
         reason = ""
         if any(verdict.verdict == "recognised" for verdict in verdicts):
@@ -168,6 +173,10 @@ _PERIODS: dict[str, Callable[[date], str]] = {
     "week": lambda day: f"{day:%G-W%V}",  # ISO 8601
     "month": lambda day: f"{day:%Y-%m}",
 }
+
+
+def _in_time(told: Iterable[Told]) -> list[Told]:
+    return sorted(told, key=lambda one: one.at)
 
 
 def _last_word(told: Iterable[Told]) -> Told | None:

@@ -78,8 +78,8 @@ COUNTS = (
         "withdrawn",
         "撤销",
         "withdrawn",
-        "处置已撤销且未再处置的提醒",
-        "reminders whose decision was withdrawn and not replaced",
+        "处置已撤销且未再处置、或开单已取消的提醒",
+        "reminders whose decision was withdrawn and not replaced, or whose order was cancelled undecided",
         "reminders",
     ),
     Count(

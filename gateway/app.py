@@ -74,7 +74,7 @@ from gateway.subscriptions import Endpoints, Notifying, Subscriptions
 from gateway.tracing import Traces, open_traces
 from gateway.wiring import open_gateway
 
-VERSION = "0.4.0"
+VERSION = "0.5.0"
 
 
 class Application:
@@ -202,6 +202,7 @@ def describe_app(lifespan: object = None) -> FastAPI:
         lifespan=lifespan,  # type: ignore[arg-type]
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # where TLS ends at a proxy, a body and its token would go on without it
         # FastAPI's own traces and logs hold addresses and the words of exceptions: never, whatever the
         # environment says (gateway.tracing makes this gateway's)
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},

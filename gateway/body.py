@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -179,8 +180,8 @@ class _Findings:
         members = dict(pairs)
         if len(members) != len(pairs):
             self.any = True
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            times = Counter(name for name, _ in pairs)
+            twice = next(name for name in times if times[name] > 1)
             members[twice] = _Fault("the same name twice in one object")
         return members
 

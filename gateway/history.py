@@ -74,7 +74,7 @@ class ReminderItem(Struct, frozen=True, kw_only=True):
     """One prior result: ``reason`` is the main one; ``status`` what the doctor said of it, 2 while nothing.
 
     ``age_days`` are the days from its day to that of the question, in Asia/Shanghai; ``own`` says that it is
-    the asking institution's. ``mark`` is the mark as printed, where it is a valid one; ``withdrawn`` says that
+    the asking institution's. ``mark`` is the mark as printed, where it is valid; ``withdrawn`` says that
     it was withdrawn since. ``also`` are the ids of the very same result as other nodes tell it: a word on one
     of them is a word on all.
     """

@@ -31,7 +31,7 @@ from gateway.access.clients import Client
 from gateway.errors import NotPermitted
 from gateway.evidence import Evidence, keep
 from gateway.ids import since
-from gateway.model import CatalogueRef
+from gateway.model import CatalogueRef, Moment
 from gateway.wiring import Gateway
 from security.keys import SHANGHAI
 
@@ -42,12 +42,14 @@ _DAY = timedelta(days=1)
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """What is asked for: both days count in full, in Asia/Shanghai. Counts below ``threshold`` are hidden."""
+    """What is asked for: both days count in full, in Asia/Shanghai. Counts below ``threshold`` are hidden.
+    ``moment``: checks at the order, or at reception, where nothing was planned; never both."""
 
     from_: date
     to: date
     by: By
     side: Side = "receiver"
+    moment: Moment = "order"
     threshold: int = SMALLEST_THRESHOLD
 
 
@@ -111,13 +113,15 @@ class Statistics(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """Counts and rates of the checks answered in a period, and of what was told of them until now.
 
     ``side``: whose statistics these are, those of the institutions that asked (``receiver``) or of those that
-    issued the results. ``institution``: the one that they are limited to, or empty.
+    issued the results. ``moment``: the checks that are counted, those at the order or those at reception.
+    ``institution``: the one that they are limited to, or empty.
     """
 
     from_: date
     to: date
     by: By
     side: Side
+    moment: Moment
     institution: str
     threshold: Annotated[int, Meta(description="counts from 1 to one below this are hidden")]
     generated_at: datetime
@@ -146,10 +150,9 @@ async def statistics(gateway: Gateway, query: Query, client: Client) -> Statisti
     evidence.record("view", {"what": "statistics", "institution": institution, **asked})
     await keep(gateway.sequencer, evidence.entries, [])
     tally = Tally(catalogue, query.by, query.side, institution)
-    start = datetime.combine(query.from_, time(), SHANGHAI)
     with closing(Outcomes()) as outcomes:
-        await outcomes.load(gateway, start)
-        await _count(gateway, start, datetime.combine(query.to, time(), SHANGHAI) + _DAY, outcomes, tally)
+        await outcomes.load(gateway, _begin(query.from_))
+        await _count(gateway, query, outcomes, tally)
     saving = SavingWords(SAVING_ZH, SAVING_EN, tuple(sorted(tally.sources)))
     total, rows = await asyncio.to_thread(_table, tally, query, catalogue)
     return Statistics(
@@ -157,6 +160,7 @@ async def statistics(gateway: Gateway, query: Query, client: Client) -> Statisti
         to=query.to,
         by=query.by,
         side=query.side,
+        moment=query.moment,
         institution=institution,
         threshold=query.threshold,
         generated_at=now,
@@ -167,14 +171,19 @@ async def statistics(gateway: Gateway, query: Query, client: Client) -> Statisti
     )
 
 
-async def _count(gateway: Gateway, start: datetime, end: datetime, outcomes: Outcomes, tally: Tally) -> None:
-    after = since(start)
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, time(), SHANGHAI)
+
+
+async def _count(gateway: Gateway, query: Query, outcomes: Outcomes, tally: Tally) -> None:
+    after, end = since(_begin(query.from_)), _begin(query.to) + _DAY
     while page := await gateway.store.documents("check", after, PAGE):
         for document in page:
             if document.at >= end:
                 return
             check = msgspec.json.decode(document.body, type=CheckShown)
-            tally.add(check, outcomes.of(check.answer.id))
+            if check.answer.moment == query.moment:
+                tally.add(check, outcomes.of(check.answer.id))
         after = page[-1].id
         await asyncio.sleep(0)
 

@@ -39,7 +39,6 @@ public final class LianrenClient {
     }
 
     private final HttpClient http = HttpClient.newBuilder()
-            .version(HttpClient.Version.HTTP_1_1) // over plain HTTP it would ask for HTTP/2 otherwise
             .connectTimeout(Duration.ofSeconds(1))
             .build();
     private final URI base;

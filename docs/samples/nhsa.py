@@ -11,10 +11,13 @@ recognised is the value or the image), and a gateway does not say whether a find
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
+from urllib.parse import quote
 
 Message = dict[str, Any]
 Found = Literal["found", "none", "unknown"]
+CHINA = timezone(timedelta(hours=8))
 KINDS = {"imaging": "PACS", "lab": "LIS"}
 """Our kind of a result → the type of its report, as front ends write it; your platform may have codes."""
 
@@ -36,21 +39,32 @@ def reports_of_5401(
 
     ``fixmedins`` gives the insurance's code of an institution.
     """
-    return [
-        {
-            "psn_no": message["psn_no"],
-            "rpotc_no": one["result"]["id"],
-            "rpt_date": (one["result"]["reported"] or "")[:10],
-            "rpotc_type_code": KINDS[one["result"]["kind"]],
-            "fixmedins_code": fixmedins(one["result"]["institution"]["code"]),
-            "exam_rpotc_name": one["result"]["local_name"],
-            "exam_rslt_poit_flag": "",
-            "exam_rslt_abn": "",
-            "examCcls": "",
-        }
-        for one in answer["verdicts"]
-        if one["verdict"] == "recognised"
-    ]
+    reports = []
+    told: set[str] = set()
+    for one in answer["verdicts"]:
+        result = one["result"]
+        if one["verdict"] != "recognised" or result["id"] in told:
+            continue
+        told |= {result["id"], *one["also"]}  # for several items, or of several nodes
+        reports.append(
+            {
+                "psn_no": message["psn_no"],
+                "rpotc_no": result["id"],
+                "rpt_date": _day(result["reported"]),
+                "rpotc_type_code": KINDS[result["kind"]],
+                "fixmedins_code": fixmedins(result["institution"]["code"]),
+                "exam_rpotc_name": result["local_name"],
+                "exam_rslt_poit_flag": "",
+                "exam_rslt_abn": "",
+                "examCcls": "",
+            }
+        )
+    return reports
+
+
+def _day(time: str | None) -> str:
+    """The day in China, whichever offset the time is written with; empty where there is none."""
+    return datetime.fromisoformat(time).astimezone(CHINA).date().isoformat() if time else ""
 
 
 def detail_of_5402(answer: Message, rpotc_no: str) -> Message | None:
@@ -83,5 +97,5 @@ def address_of_4804(answer: Message, viewer: str) -> tuple[Found, str]:
         None,
     )
     if best is not None:
-        return "found", viewer.format(study_uid=best["result"]["study_uid"])
+        return "found", viewer.format(study_uid=quote(best["result"]["study_uid"], safe=""))
     return ("none" if answer["complete"] and not answer["unnamed"] else "unknown"), ""

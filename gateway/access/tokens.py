@@ -186,7 +186,7 @@ class Tokens:
         Raises:
             NotAuthenticated: it does not count for the service at ``path``.
         """
-        service = f"{self.issuer}{path.rstrip('/')}"
+        service = f"{self.issuer}{path}"
         try:
             token = read_token(text)
             if token.header.get("typ") == ACCESS_TYPE:

@@ -24,6 +24,7 @@ def statistics(
         str, typer.Option(help="What a row is: region, institution, item, day, week, month or reason.")
     ] = "institution",
     side: Annotated[str, typer.Option(help="Whose statistics: receiver or issuer.")] = "receiver",
+    moment: Annotated[str, typer.Option(help="Which checks: at the order, or at reception.")] = "order",
     threshold: Annotated[int, typer.Option(help="Counts from 1 to one below this are hidden.")] = 5,
     gateway: Annotated[str, typer.Option(help="Base address of the gateway.")] = "http://127.0.0.1:8080",
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token.")] = None,
@@ -39,7 +40,14 @@ def statistics(
     from gateway.asking import Refused, get
 
     token = read_file(token_file).decode().strip() if token_file else ""
-    asked = {"from": from_, "to": to, "by": by, "side": side, "threshold": str(threshold)}
+    asked = {
+        "from": from_,
+        "to": to,
+        "by": by,
+        "side": side,
+        "moment": moment,
+        "threshold": str(threshold),
+    }
     address = f"{gateway.rstrip('/')}/api/v1/statistics"
     try:
         table = get(address, token, asked, counted.Statistics, seconds=600)
@@ -58,7 +66,8 @@ def _print(table: Statistics) -> None:
 
     out = console()
     where = f", {table.institution}" if table.institution else ""
-    out.print(f"{table.from_} – {table.to} (Asia/Shanghai), by {table.by}, {table.side} side{where}")
+    about = "at the order" if table.moment == "order" else "at reception"
+    out.print(f"{table.from_} – {table.to} (Asia/Shanghai), {about}, by {table.by}, {table.side} side{where}")
     words = table.definitions.counts
     heading = [table.by, "", *(count.name_zh for count in words)]
     lines = [heading, *([row.key, row.name, *_counts(row)] for row in (*table.rows, table.total))]

@@ -65,7 +65,7 @@ class Feedback(Struct, frozen=True, kw_only=True, rename="camel"):
 class FeedbackCall(Struct, frozen=True):
     """The body of a feedback call."""
 
-    feedback: Annotated[list[Feedback], Meta(max_length=1000)]
+    feedback: Annotated[list[Feedback], Meta(max_length=100)]
 
 
 def parts(entry: Feedback) -> tuple[str, str]:

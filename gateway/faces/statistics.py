@@ -12,6 +12,7 @@ from starlette.responses import Response
 from gateway.errors import BadRequest
 from gateway.faces.common import client_of, gateway_of, reply
 from gateway.faces.describe import describe
+from gateway.model import Moment
 from gateway.statistics import SMALLEST_THRESHOLD, By, Query, Side, Statistics, as_csv, statistics
 
 CSV = "text/csv"
@@ -21,6 +22,12 @@ _PARAMETERS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
     ("to", "last day, which counts in full", _DAY, True),
     ("by", "what a row is", {"type": "string", "enum": list(get_args(By))}, True),
     ("side", "whose statistics", {"type": "string", "enum": list(get_args(Side))}, False),
+    (
+        "moment",
+        "which checks are counted: those at the order, or at reception",
+        {"type": "string", "enum": list(get_args(Moment)), "default": "order"},
+        False,
+    ),
     (
         "threshold",
         "counts from 1 to one below this are hidden",
@@ -61,6 +68,7 @@ async def read_statistics(request: Request) -> Response:
         to=_day(given.get("to", ""), "to"),
         by=_one_of(By, given.get("by", ""), "by"),
         side=_one_of(Side, given.get("side", "receiver"), "side"),
+        moment=_one_of(Moment, given.get("moment", "order"), "moment"),
         threshold=_threshold(given.get("threshold", str(SMALLEST_THRESHOLD))),
     )
     if query.to < query.from_:

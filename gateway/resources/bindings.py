@@ -9,6 +9,7 @@ Value sets without an end, such as media types, are left out.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +22,7 @@ from msgspec import Struct
 from adapters.fhir_read import FHIR_ID
 from gateway.resources.narrative import NOT_ALLOWED, is_narrative
 
+_UUID = re.compile("urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WHOLE = frozenset({"integer", "positiveInt", "unsignedInt"})
 _TEXT = frozenset(
     {
@@ -35,7 +37,6 @@ _TEXT = frozenset(
         "time",
         "uri",
         "url",
-        "uuid",
     }
 )
 
@@ -99,6 +100,8 @@ def _element(shape: str, table: _Table) -> Element:
         return Element(json=(str,), form=_is_base64, words="not base64 (RFC 4648)")
     if name == "id":
         return Element(json=(str,), form=_is_id, words="not a FHIR id: up to 64 letters, digits, '-' and '.'")
+    if name == "uuid":
+        return Element(json=(str,), form=_is_uuid, words="not a UUID as a URI (RFC 4122)")
     if name == "xhtml":
         return Element(json=(str,), form=is_narrative, code="invariant", words=NOT_ALLOWED)
     if name in _TEXT:
@@ -108,6 +111,10 @@ def _element(shape: str, table: _Table) -> Element:
 
 def _is_id(text: str) -> bool:
     return FHIR_ID.fullmatch(text) is not None
+
+
+def _is_uuid(text: str) -> bool:
+    return _UUID.fullmatch(text) is not None
 
 
 def _is_base64(text: str) -> bool:

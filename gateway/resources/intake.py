@@ -1,9 +1,9 @@
 """What is taken in: a resource is checked, and its bytes stay what they are.
 
-The bytes pass :func:`gateway.body.read_json` (UTF-8, no name twice), the models of fhir.resources (elements,
-cardinalities, forms of primitives) and one walk of our own for what those leave out
-(:mod:`gateway.resources.shape`). Everything that is wrong is told at once, but invariants only once the
-structure is right.
+The bytes pass :func:`gateway.body.read_json` (UTF-8, no name twice), one walk of our own
+(:mod:`gateway.resources.shape`) and the models of fhir.resources (cardinalities, forms of primitives).
+Everything that is wrong is told at once, up to a hundred faults, but invariants only once the structure is
+right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 from adapters.fhir_read import FHIR_ID, Key
 from gateway.body import read_json
 from gateway.resources.issues import Issue, ResourceRefused
-from gateway.resources.shape import walk
+from gateway.resources.shape import MOST, UNKNOWN, Walk
 
 BOM = b"\xef\xbb\xbf"  # RFC 8259 section 8.1 lets a parser pass over it; what is kept goes on without
 
@@ -101,10 +101,14 @@ def _thin(resource: Any) -> dict[str, Any]:
 
 
 def _faults(resource: dict[str, Any], body: bytes, type_: str) -> list[Issue]:
-    modelled = _modelled(body, type_)
-    told = {issue.path for issue in modelled}
-    walked = walk(resource, judged=not modelled)
-    return modelled + [issue for issue in walked if issue.path not in told]
+    walk = Walk(resource)
+    if len(walk.issues) == MOST:
+        return walk.issues
+    modelled = [issue for issue in _modelled(body, type_) if issue.path not in walk.amiss]
+    if not modelled:
+        return walk.judged()
+    told = {issue.path for issue in walk.issues}
+    return (walk.issues + [issue for issue in modelled if issue.path not in told])[:MOST]
 
 
 def _typed(body: bytes, type_: str) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def _modelled(body: bytes, type_: str) -> list[Issue]:
         _model(type_).model_validate_json(body)
     except ValidationError as wrong:
         errors = wrong.errors(include_input=False, include_url=False, include_context=False)
-        return [_issue(type_, str(error["type"]), error["loc"]) for error in errors]
+        return [_issue(type_, str(one["type"]), one["loc"]) for one in errors if one["type"] != _ODD_UUID]
     except (ValueError, TypeError, AttributeError, KeyError, AssertionError):
         return [Issue(type_, "structure", "cannot be read as this type")]
     return []
@@ -132,16 +136,17 @@ def _model(type_: str) -> Any:
     return getattr(import_module(f"fhir.resources.R4B.{type_.lower()}"), type_)
 
 
+_ODD_UUID = "uuid_version"  # R4 allows every version; the form is the walk's
 _STRUCTURE = re.compile(r".*_type|json_invalid|model_validation_format")
 
 
 def _issue(type_: str, kind: str, place: tuple[int | str, ...]) -> Issue:
     """An error of the models; their own message is left out, for it may repeat the value."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in place)
     if kind.endswith("missing"):
         code, words = "required", "missing"
     elif kind == "extra_forbidden":
-        code, words = "structure", "not an element of R4 in this place"
+        code, words = "structure", UNKNOWN
     elif _STRUCTURE.fullmatch(kind):
         code, words = "structure", "not of the element's type"
     else:

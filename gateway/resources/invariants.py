@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 Node = dict[str, Any]
 
@@ -25,12 +25,13 @@ class Invariant(Struct, frozen=True):
 
 
 def _has(node: Node, *names: str) -> bool:
-    return any(name in node for name in names)
+    """Whether one of the elements exists, be it by an extension alone (``_name``)."""
+    return any(name in node or f"_{name}" in node for name in names)
 
 
 def _needs(name: str, other: str) -> Callable[[Node], bool]:
     """That ``name`` does not stand without ``other``."""
-    return lambda node: name not in node or other in node
+    return lambda node: not _has(node, name) or _has(node, other)
 
 
 def _valued(node: Node, stem: str = "value") -> bool:
@@ -38,13 +39,23 @@ def _valued(node: Node, stem: str = "value") -> bool:
     return any(name.startswith(stem) and name[len(stem) :][:1].isupper() for name in node)
 
 
+def _in_ucum(quantity: Node) -> bool:
+    return quantity.get("system", _UCUM) == _UCUM and (_has(quantity, "code") or not _has(quantity, "value"))
+
+
+def _is_duration(quantity: Node) -> bool:
+    return not _has(quantity, "code") or (quantity.get("system") == _UCUM and _has(quantity, "value"))
+
+
 def _ordered(node: Node) -> bool:
-    low, high = (node.get(name, {}).get("value") for name in ("low", "high"))
-    return low is None or high is None or low <= high
+    low, high = node.get("low", {}), node.get("high", {})
+    if any(low.get(name) != high.get(name) for name in ("system", "code", "unit")):
+        return True
+    return "value" not in low or "value" not in high or bool(low["value"] <= high["value"])
 
 
-def _in_time(period: Node) -> bool:
-    start, end = period.get("start"), period.get("end")
+def _in_time(node: Node, first: str = "start", last: str = "end") -> bool:
+    start, end = node.get(first), node.get(last)
     if not (start and end):
         return True
     try:
@@ -55,13 +66,13 @@ def _in_time(period: Node) -> bool:
 
 
 def _not_repeated(observation: Node) -> bool:
-    codings = observation.get("code", {}).get("coding", ())
+    codings = _codings(observation)
     components = observation.get("component", ())
-    return not _valued(observation) or not any(
-        coding in codings
-        for component in components
-        for coding in component.get("code", {}).get("coding", ())
-    )
+    return not _valued(observation) or not any(codings & _codings(component) for component in components)
+
+
+def _codings(node: Node) -> set[bytes]:
+    return {json.encode(coding, order="sorted") for coding in node.get("code", {}).get("coding", ())}
 
 
 def _nobody_s_home(name: str) -> Callable[[Node], bool]:
@@ -87,10 +98,18 @@ def _distinct(bundle: Node) -> bool:
     return bundle.get("type") == "history" or len(set(urls)) == len(urls)
 
 
+_UCUM = "http://unitsofmeasure.org"
 _QUANTITY = Invariant("qty-3", _needs("code", "system"), "a coded unit without its system")
 
 INVARIANTS: dict[str, tuple[Invariant, ...]] = {
-    "Age": (_QUANTITY,),
+    "Age": (
+        _QUANTITY,
+        Invariant(
+            "age-1",
+            lambda node: _in_ucum(node) and node.get("value", 1) > 0,
+            "no positive value with a unit of UCUM",
+        ),
+    ),
     "Attachment": (Invariant("att-1", _needs("data", "contentType"), "data without a contentType"),),
     "Bundle": (
         Invariant(
@@ -121,9 +140,19 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
         ),
     ),
     "ContactPoint": (Invariant("cpt-2", _needs("value", "system"), "a value without its system"),),
-    "Count": (_QUANTITY,),
-    "Distance": (_QUANTITY,),
-    "Duration": (_QUANTITY,),
+    "Count": (
+        _QUANTITY,
+        Invariant(
+            "cnt-3",
+            lambda node: _in_ucum(node) and node.get("code", "1") == "1" and node.get("value", 1) % 1 == 0,
+            "no whole number with the unit 1 of UCUM",
+        ),
+    ),
+    "Distance": (_QUANTITY, Invariant("dis-1", _in_ucum, "a value without a unit of UCUM")),
+    "Duration": (
+        _QUANTITY,
+        Invariant("drt-1", _is_duration, "a coded unit that is none of UCUM, or has no value"),
+    ),
     "Expression": (
         Invariant("exp-1", lambda node: _has(node, "expression", "reference"), "no expression or reference"),
     ),
@@ -170,6 +199,13 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
         ),
     ),
     "ServiceRequest": (Invariant("prr-1", _needs("orderDetail", "code"), "an orderDetail without a code"),),
+    "Task": (
+        Invariant(
+            "inv-1",
+            lambda node: _in_time(node, "authoredOn", "lastModified"),
+            "last modified before it was authored",
+        ),
+    ),
     "Timing.repeat": (
         Invariant("tim-1", _needs("duration", "durationUnit"), "a duration without its unit"),
         Invariant("tim-2", _needs("period", "periodUnit"), "a period without its unit"),

@@ -103,6 +103,7 @@ def test_every_way_to_name_the_person_is_understood(subject: dict[str, Any]) -> 
         {},
         {"display": "示例患者"},
         {"reference": "Patient/p9"},
+        {"reference": "Patient/.."},
         {"reference": "Group/g1"},
         {"reference": "#p"},
         {"reference": "http://elsewhere.example/fhir/Patient/p1"},
@@ -122,6 +123,10 @@ def test_a_patient_with_two_numbers_of_one_kind_is_nobody() -> None:
 
 def test_a_patient_without_a_document_is_nobody() -> None:
     assert whose(AT, patient(identifier=[])) == []
+
+
+def test_a_patient_who_says_that_he_means_something_else_is_nobody() -> None:
+    assert whose(AT, patient(modifierExtension=[{"url": "urn:x", "valueBoolean": True}])) == []
 
 
 def test_a_patient_of_another_id_than_was_asked_for_is_a_fault() -> None:
@@ -170,6 +175,13 @@ def test_a_server_without_versions_is_read_as_it_is_where_that_is_the_version() 
     held = {"Observation/o1": observation(meta=META), "Patient/p1": patient()}
     assert copy(held, "Observation/o1", "3").version == "3"
     assert served(held, "Observation/o1", "2").report.state == "empty"
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "405 Not Allowed", "501 Not Implemented"])
+def test_a_server_that_refuses_to_say_versions_is_read_as_it_is(status: str) -> None:
+    refusal = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    held = {"Observation/o1/_history/3": refusal, "Observation/o1": observation(meta=META)}
+    assert copy(held | {"Patient/p1": patient()}, "Observation/o1", "3").version == "3"
 
 
 def test_another_version_than_was_asked_for_is_a_fault() -> None:

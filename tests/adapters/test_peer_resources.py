@@ -13,7 +13,7 @@ import pytest
 from msgspec import Raw
 
 from adapters import Answer, PeerGateway, PeerKeys, PeerPerson, Report, commitment
-from adapters.peer import PeerRead, PeerResource, PeerResources, PeerSearch
+from adapters.peer import MOST_RESOURCES, PeerRead, PeerResource, PeerResources, PeerSearch
 from gateway.demo.people import BY_KEY
 from security.identity import identifier
 from tests.adapters.test_peer_node import OURS, key_of, signed
@@ -24,6 +24,9 @@ ME = identifier("resident-id", BY_KEY["jia"].number)
 OTHER = BY_KEY["yi"].number
 BEHIND = Report(node="hb-lis", kind="fhir", state="answered", took_ms=3, results=1)
 FURTHER = msgspec.structs.replace(BEHIND, node="jjj-his", via="gw-jjj")
+
+
+NUMBERED = observation(subject={"identifier": {"system": ME.system, "value": OTHER}})
 
 
 def resource(content: Any = None, node: str = "hb-lis", **more: Any) -> PeerResource:
@@ -128,9 +131,7 @@ FAULTS: dict[str, Callable[[str, bytes], Reply]] = {
     "another question": good(question="0" * 64),
     "another gateway": good(gateway="sc"),
     "a node that it does not report": good(resource(node="nx-lis")),
-    "another person by number": good(
-        resource(observation(subject={"identifier": {"system": ME.system, "value": OTHER}}))
-    ),
+    "another person by number": good(resource(NUMBERED)),
     "another type": good(resource(patient(number=ME.value))),
     "no answer": lambda _, body: signed(body, b"{}"),
 }
@@ -140,6 +141,18 @@ FAULTS: dict[str, Callable[[str, bytes], Reply]] = {
 def test_an_answer_to_a_search_that_does_not_hold_is_a_fault(what: str) -> None:
     answer = asked_of(FAULTS[what])
     assert (answer.report.state, answer.matches) == ("faulty", ())
+
+
+def test_an_answer_of_more_resources_than_one_answer_holds_is_a_fault() -> None:
+    answer = asked_of(good(*[resource()] * (MOST_RESOURCES + 1)))
+    assert (answer.report.state, answer.matches) == ("faulty", ())
+
+
+@pytest.mark.parametrize("name", ["../hb", "hb/../x", "HB", "hb?x", "", "a/a/a/a/a/a"])
+@pytest.mark.parametrize("ask", [asked_of, read_of])
+def test_a_node_of_a_name_that_leads_elsewhere_is_a_fault(ask: Any, name: str) -> None:
+    odd = msgspec.structs.replace(BEHIND, node=name)
+    assert ask(good(resource(node=name), nodes=(BEHIND, odd))).report.state == "faulty"
 
 
 def test_a_patient_without_the_number_that_was_asked_for_is_a_fault() -> None:
@@ -160,6 +173,17 @@ def test_a_copy_comes_with_its_version_and_whose_it_is() -> None:
     assert (found.version, found.saved, found.whose) == ("3", saved, (ME,))
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("2026-11-10T08:00:00+08:00", datetime(2026, 11, 10, tzinfo=UTC)), ("0001-01-01T00:00:00+14:00", None)],
+)
+def test_when_a_copy_was_saved_is_told_in_the_time_of_the_world(said: str, told: datetime | None) -> None:
+    me = PeerPerson(ME.type, ME.text)
+    found = read_of(good(resource(saved=datetime.fromisoformat(said), whose=(me,)))).copy
+    assert found
+    assert (found.saved, found.saved and found.saved.tzinfo) == (told, told and UTC)
+
+
 def test_nothing_there_is_empty() -> None:
     answer = read_of(lambda _, body: signed(body, answer_to(body, nodes=(BEHIND,), resources=())))
     assert (answer.report.state, answer.copy, len(answer.behind)) == ("empty", None, 1)
@@ -173,8 +197,10 @@ def test_nothing_there_is_empty() -> None:
         (resource(observation("o2")),),
         (resource(whose=(PeerPerson("resident-id", "1"),)),),
         (resource({"id": 1}),),
+        (resource(NUMBERED, whose=(PeerPerson(ME.type, ME.text),)),),
+        (resource(NUMBERED),),
     ],
-    ids=["two", "another node", "another id", "a number that is none", "no resource"],
+    ids=["two", "another node", "another id", "no number", "no resource", "another person", "of nobody"],
 )
 def test_an_answer_to_a_read_that_does_not_hold_is_a_fault(resources: tuple[PeerResource, ...]) -> None:
     answer = read_of(good(*resources))

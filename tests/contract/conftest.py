@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.calls import Call, calls
-from tests.gateway.live import Live, gateway_over_source
+from tests.gateway.live import OWN, Live, gateway_over_source, gateway_with
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/conformance"
 
@@ -17,6 +17,14 @@ SHARED = Path(__file__).resolve().parents[3] / "shared/conformance"
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A real gateway over a real node."""
     with gateway_over_source(tmp_path_factory.mktemp("gateway")) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def publishing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A real gateway that a hospital publishes to."""
+    nodes = [{"id": "cq-index", "kind": "published", "institution": OWN}]
+    with gateway_with(tmp_path_factory.mktemp("publishing"), nodes) as live:
         yield live
 
 

@@ -137,6 +137,13 @@ def test_markup_in_a_name_is_no_markup_in_the_detail_of_a_card(his: httpx.Client
     assert not [card for card in answer.json()["cards"] if "<img" in card.get("detail", "")]
 
 
+def test_no_call_is_sent_on_to_another_address(his: httpx.Client) -> None:
+    """With its token, and to a host that the caller named."""
+    for address in (f"{SERVICE}/", "/cds-services/", "/api/v1/checks/"):
+        answer = his.post(address, json=hook(), headers={"Host": "elsewhere.example"})
+        assert (answer.status_code, answer.headers.get("location")) == (404, None)
+
+
 def test_the_same_hook_instance_gives_the_same_cards(his: httpx.Client) -> None:
     call = hook()
     assert his.post(SERVICE, json=call).content == his.post(SERVICE, json=call).content
@@ -196,6 +203,28 @@ def test_an_order_is_named_by_its_full_url_where_it_has_no_id(his: httpx.Client)
     call["context"]["draftOrders"]["entry"][0]["fullUrl"] = "https://his.example/fhir/ServiceRequest/7"
     (card,) = his.post(SERVICE, json=call).json()["cards"]
     assert card["suggestions"][0]["actions"][0]["resourceId"] == "ServiceRequest/7"
+
+
+def test_the_full_url_of_another_resource_names_no_order(his: httpx.Client) -> None:
+    call = hook(order())
+    call["context"]["draftOrders"]["entry"][0]["fullUrl"] = "https://his.example/fhir/MedicationRequest/7"
+    (card,) = his.post(SERVICE, json=call).json()["cards"]
+    assert "suggestions" not in card
+
+
+def test_of_two_drafts_with_one_id_none_is_taken_off(his: httpx.Client) -> None:
+    cards = his.post(SERVICE, json=hook(order("白蛋白", id="o1"), order("总蛋白", id="o1"))).json()["cards"]
+    assert [("不必再开" in card["summary"], "suggestions" in card) for card in cards] == [
+        (True, False),
+        (False, False),
+    ]
+
+
+def test_what_replaces_a_panel_is_not_defined_by_what_defines_the_panel(his: httpx.Client) -> None:
+    panel = order(PANEL, id="p1", instantiatesUri=["urn:example:lft"], note=[{"text": "空腹"}])
+    _, create, *_ = suggestion_of(his, panel)["actions"]
+    assert "instantiatesUri" not in create["resource"]
+    assert create["resource"]["note"] == [{"text": "空腹"}]
 
 
 def test_an_order_for_which_nothing_was_found_is_left_alone(his: httpx.Client) -> None:
@@ -258,6 +287,8 @@ def test_an_opened_chart_of_which_nothing_is_known_has_no_card(his: httpx.Client
     "more",
     [
         {"code": {"coding": [{"system": "urn:wst886", "code": "1100104A"}]}},
+        {"code": {"coding": [{"system": "http://loinc.org", "code": "1751-7", "display": "Albumin SerPl"}]}},
+        {"code": {"coding": [{"system": "http://loinc.org", "code": "1751-7"}]}},
         {
             "code": {
                 "coding": [
@@ -281,6 +312,23 @@ def test_an_order_is_read_in_every_shape_that_hospitals_give_it(
 ) -> None:
     told = his.post(SERVICE, json=hook(order(**more))).json()["extension"]["org.lianren.decision"]
     assert [item["code"] for item in told["advice"][0]["served"]] == ["1100104A"]
+
+
+def test_a_loinc_code_that_stands_for_no_item_is_read_by_its_display(his: httpx.Client) -> None:
+    code = {"coding": [{"system": "http://loinc.org", "code": "99999-9", "display": "白蛋白"}]}
+    told = his.post(SERVICE, json=hook(order(code=code))).json()["extension"]["org.lianren.decision"]
+    assert told["advice"][0]["planned"] == "白蛋白"
+
+
+def test_a_text_goes_before_a_loinc_code(his: httpx.Client) -> None:
+    code = {"coding": [{"system": "http://loinc.org", "code": "1751-7"}], "text": "总蛋白"}
+    told = his.post(SERVICE, json=hook(order(code=code))).json()["extension"]["org.lianren.decision"]
+    assert told["advice"][0]["planned"] == "总蛋白"
+
+
+def test_more_orders_than_a_check_may_have_are_refused_where_they_stand(his: httpx.Client) -> None:
+    answer = his.post(SERVICE, json=hook(*[order()] * 51))
+    assert (answer.status_code, answer.json()["field"]) == (400, "context.draftOrders.entry[50].resource")
 
 
 def test_an_order_that_names_two_items_is_refused(his: httpx.Client) -> None:
@@ -434,6 +482,48 @@ def test_an_order_for_another_patient_than_that_of_the_context_is_refused(
     assert answer.status_code == 400
     assert answer.json()["field"] == "context.draftOrders.entry[1].resource.subject"
     assert gateway.kept() == before
+
+
+@pytest.mark.parametrize("reference", ["Group/1", "Location/1", "#p1", "Patient?identifier=1"])
+def test_an_order_for_what_is_no_patient_is_refused(gateway: Live, his: httpx.Client, reference: str) -> None:
+    before = gateway.kept()
+    answer = his.post(SERVICE, json=hook(order(subject={"reference": reference})))
+    place = "context.draftOrders.entry[0].resource.subject.reference"
+    assert (answer.status_code, answer.json()["field"]) == (400, place)
+    assert gateway.kept() == before
+
+
+@pytest.mark.parametrize(
+    "references",
+    [
+        (f"urn:uuid:{uuid.uuid4()}", f"urn:uuid:{uuid.uuid4()}"),
+        ("https://a.example/fhir/Patient/p1", "https://b.example/fhir/Patient/p1"),
+    ],
+)
+def test_orders_for_patients_at_different_places_are_refused(
+    gateway: Live, his: httpx.Client, references: tuple[str, str]
+) -> None:
+    before = gateway.kept()
+    orders = [order(subject={"reference": reference}) for reference in references]
+    answer = his.post(SERVICE, json=hook(*orders))
+    place = "context.draftOrders.entry[1].resource.subject"
+    assert (answer.status_code, answer.json()["field"]) == (400, place)
+    assert gateway.kept() == before
+
+
+def test_a_retired_number_of_the_patient_is_passed_over(his: httpx.Client) -> None:
+    who = patient()
+    who["identifier"].insert(0, who["identifier"][0] | {"use": "old", "value": BY_KEY["jia"].number})
+    (card,) = his.post(SERVICE, json=hook(who=who)).json()["cards"]
+    assert "不必再开" in card["summary"]  # that of the patient in front, and not of the number's owner
+
+
+def test_an_outcome_in_place_of_the_patient_is_no_patient(his: httpx.Client) -> None:
+    call = hook()
+    issue = {"severity": "error", "code": "not-found"}
+    call["prefetch"] = {"patient": {"resourceType": "OperationOutcome", "issue": [issue]}}
+    answer = his.post(SERVICE, json=call)
+    assert (answer.status_code, answer.json()["field"]) == (412, "prefetch.patient")
 
 
 def test_a_patient_who_says_the_id_of_the_context_is_taken(his: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gateway.faces.catalogues import CataloguesOut
 from gateway.history import ReminderOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
 from gateway.persons.consenting import ConsentOut, ConsentsOut
+from gateway.resources.values import STORED
 from gateway.statistics import Statistics
 from gateway.steward_values import (
     EntryOut,
@@ -60,17 +62,14 @@ NO_JSON = (
     "POST /fhir/Practitioner/_search",
     "POST /fhir/Provenance/_search",
     "POST /fhir/ValueSet/_search",
-    "GET /fhir/nodes/{node}/Organization",  # needs a node that is published to
-    "POST /fhir/nodes/{node}/Organization/_search",
-    "GET /fhir/nodes/{node}/Practitioner",
-    "POST /fhir/nodes/{node}/Practitioner/_search",
-    "POST /fhir/DiagnosticReport/_search",
-    "POST /fhir/ImagingStudy/_search",
     "POST /fhir/Observation/_search",
     "GET /fhir/$export",  # 202 and an address
     "POST /fhir/$export",
+    "GET /fhir/_page/{page}",  # its client's alone, for minutes
     "GET /fhir/_export/{export_id}",  # its client's alone, for a day
     "DELETE /fhir/_export/{export_id}",
+    "DELETE /fhir/{type}",  # 204
+    "DELETE /fhir/{type}/{id}",
     "GET /fhir/_export/{export_id}/{name}",
     "POST /fhir/Subscription",  # needs an endpoint that the operator allows
     "GET /fhir/Subscription/{subscription_id}",
@@ -88,6 +87,11 @@ NO_JSON = (
     "GET /api/v1/marks/{mark_id}.svg",
     "GET /api/v1/marks/{mark_id}.png",
 )
+ALIKE = re.compile(
+    r".* /fhir/nodes/\{node\}(/.*)?"  # as the same without the node
+    rf"|(GET|POST) /fhir/({'|'.join({*STORED} - {'Observation', 'Organization', 'Practitioner'})})(/_search)?"
+)
+"""What needs no example of its own: Observations stand for all that is searched."""
 TYPES: dict[str, type] = {
     "POST /api/v1/checks": CheckAnswer,
     "GET /api/v1/checks/{check_id}": CheckAnswer,
@@ -153,6 +157,15 @@ def ids(gateway: Live) -> Ids:
     }
 
 
+@pytest.fixture(scope="module")
+def lives(gateway: Live, publishing: Live) -> dict[str, Live]:
+    """The gateways that examples are sent to: one over a source, and one that is published to and has the
+    resource that the examples read."""
+    first = sent(publishing, EXAMPLES["fhir-update"], {})
+    assert first.status_code in (200, 201), first.text
+    return {"": gateway, "publishing": publishing}
+
+
 def sent(gateway: Live, example: dict[str, Any], ids: Ids) -> httpx.Response:
     """What the gateway answers to an example's request."""
     told = json.dumps(example)
@@ -193,7 +206,8 @@ def test_an_operation_describes_its_body_and_nothing_that_it_never_answers(
 ) -> None:
     assert operation["summary"]
     assert operation["description"]
-    assert ("requestBody" in operation) == name.startswith(("POST", "PUT"))
+    bodiless = name.endswith("$recognition")
+    assert ("requestBody" in operation) == (name.startswith(("POST", "PUT")) and not bodiless)
     assert "HTTPValidationError" not in json.dumps(operation)
 
 
@@ -201,7 +215,7 @@ def test_an_operation_describes_its_body_and_nothing_that_it_never_answers(
 def test_an_operation_says_whether_it_needs_a_token(
     gateway: Live, name: str, operation: dict[str, Any]
 ) -> None:
-    method, path = name.split()
+    method, path = name.replace("{type}", "Observation").replace("{node}", "cq-his").split()
     media = next(iter(operation.get("requestBody", {}).get("content", {})), "application/json")
     answer = gateway.client("").request(
         method, path, content=b"{}" if method in ("POST", "PUT") else None, headers={"Content-Type": media}
@@ -209,25 +223,27 @@ def test_an_operation_says_whether_it_needs_a_token(
     assert (answer.status_code == 401) == ("security" in operation)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in OPERATIONS if name not in NO_JSON])
+@pytest.mark.parametrize(
+    "name", [name for name, _ in OPERATIONS if name not in NO_JSON and not ALIKE.fullmatch(name)]
+)
 def test_an_operation_has_an_example_that_succeeds(name: str) -> None:
     assert [e for e in EXAMPLES.values() if e["operation"] == name and e["status"] in (200, 201)]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_answered_as_it_says(gateway: Live, ids: Ids, name: str) -> None:
+def test_an_example_is_answered_as_it_says(lives: dict[str, Live], ids: Ids, name: str) -> None:
     example = EXAMPLES[name]
-    answer = sent(gateway, example, ids)
+    answer = sent(lives[example.get("gateway", "")], example, ids)
     assert answer.status_code == example["status"]
     assert shape(answer.json()) == shape(example["response"])
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_answer_has_the_media_type_and_status_that_are_described(
-    gateway: Live, ids: Ids, name: str
+    lives: dict[str, Live], ids: Ids, name: str
 ) -> None:
     example = EXAMPLES[name]
-    answer = sent(gateway, example, ids)
+    answer = sent(lives[example.get("gateway", "")], example, ids)
     described = dict(OPERATIONS)[example["operation"]]["responses"][str(answer.status_code)]["content"]
     assert list(described) == [answer.headers["content-type"].partition(";")[0]]
 
@@ -236,7 +252,7 @@ def test_an_answer_has_the_media_type_and_status_that_are_described(
 def test_an_example_is_of_the_type_that_is_described(name: str) -> None:
     example = EXAMPLES[name]
     kind = TYPES[example["operation"]] if example["status"] == 200 else Problem
-    read: object = msgspec.convert(example["response"], kind)
+    read: object = msgspec.json.decode(json.dumps(example["response"]), type=kind)
     assert json.loads(msgspec.json.encode(read)).keys() == example["response"].keys()
 
 
@@ -254,7 +270,8 @@ def test_the_parameters_of_a_proof_are_described() -> None:
 
 
 def test_an_example_shows_no_number_but_the_synthetic_patients() -> None:
-    text = json.dumps([e["response"] for e in EXAMPLES.values()])
+    # between gateways a resource travels with its Patient, by whom the asking one knows whose it is
+    text = json.dumps([e["response"] for name, e in EXAMPLES.items() if name != "peer-read"])
     assert PATIENT not in text
 
 

@@ -57,7 +57,7 @@ def verdict(code: str, **fields: Any) -> dict[str, Any]:
         "study_uid": "",
     }
     reasons = [{"rule": "R0.1", "zh": "各项核对均通过"}]
-    shared = {"verdict": code, "reasons": reasons, "item": None, "mark": None, "expires": None}
+    shared = {"verdict": code, "reasons": reasons, "item": None, "mark": None, "expires": None, "also": []}
     return shared | {"result": result | fields}
 
 
@@ -97,6 +97,18 @@ def test_a_5401_answer_has_the_recognised_results_alone() -> None:
     assert report["rpt_date"] == "2026-11-20"
     assert (report["rpotc_type_code"], report["fixmedins_code"]) == ("LIS", "H50010300001")
     assert (report["exam_rslt_abn"], report["examCcls"]) == ("", "")
+
+
+def test_a_5401_answer_has_the_day_in_china() -> None:
+    said = answer(verdict("recognised", reported="2026-11-20T20:00:00Z"))
+    assert loaded(NHSA).reports_of_5401(QUESTION_5401, said)[0]["rpt_date"] == "2026-11-21"
+
+
+def test_a_5401_answer_has_the_same_result_of_two_nodes_once() -> None:
+    twin = verdict("recognised", id="m/Observation/1") | {"also": ["n/Observation/1"]}
+    said = answer(verdict("recognised") | {"also": ["m/Observation/1"]}, twin)
+    (report,) = loaded(NHSA).reports_of_5401(QUESTION_5401, said)
+    assert report["rpotc_no"] == "n/Observation/1"
 
 
 def test_a_5401_answer_takes_a_result_without_a_time() -> None:

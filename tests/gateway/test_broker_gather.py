@@ -593,6 +593,19 @@ async def test_something_else_is_put_to_the_named_nodes_alone(tmp_path: Path) ->
     assert ([a.report.node for a in answers], nobody) == (["two"], ())
 
 
+@pytest.mark.parametrize(("state", "alone"), [("refused", False), ("faulty", False), ("unreachable", True)])
+async def test_what_a_node_refuses_of_what_a_caller_chose_does_not_count_against_it(
+    tmp_path: Path, state: str, alone: bool
+) -> None:
+    async def call(node: Node, _: Question) -> Answer:
+        return failed(node.id, state)
+
+    async with broker_over(tmp_path, [placed(Fake(), breaker_failures=2)]) as b:
+        for _ in range(3):
+            await b.broker.ask(question(), call)
+        assert (b.broker.states()[0].breaker == "open") == alone
+
+
 async def test_a_gateway_hears_who_else_is_asked_something_else(tmp_path: Path) -> None:
     heard: dict[str, tuple[str, ...]] = {}
 

@@ -43,9 +43,51 @@ def test_a_card_has_no_links_where_no_viewer_is_configured(answer: CheckAnswer) 
     assert "links" not in card(answer)
 
 
-def test_what_is_no_uid_makes_no_link(answer: CheckAnswer) -> None:
-    verdicts = tuple(replace(one, result=replace(one.result, study_uid="1.2&x=y")) for one in answer.verdicts)
+@pytest.mark.parametrize("uid", ["1.2&x=y", "..", "1..2", "1.2/", "", "1" * 65])
+def test_what_is_no_uid_makes_no_link(answer: CheckAnswer, uid: str) -> None:
+    verdicts = tuple(replace(one, result=replace(one.result, study_uid=uid)) for one in answer.verdicts)
     assert "links" not in card(replace(answer, verdicts=verdicts), VIEWER)
+
+
+def named(answer: CheckAnswer, name: str) -> CheckAnswer:
+    """The answer with another name of every result, as another hospital wrote it."""
+    return replace(
+        answer,
+        verdicts=tuple(replace(one, result=replace(one.result, local_name=name)) for one in answer.verdicts),
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "![x](https://evil.example)",
+        "<https://evil.example>",
+        "https://evil.example/x",
+        "HTTP://evil.example",
+        "www.evil.example",
+        "WWW.evil.example",
+        "&lt;a href=x&gt;&colon;",
+        "someone@evil.example",
+        "`code` **b** ~~s~~ | a |",
+    ],
+)
+def test_no_name_is_a_link_or_markup(answer: CheckAnswer, name: str) -> None:
+    detail = str(card(named(answer, name))["detail"])
+    assert not re.search(r"(?<!\\)[]\[<>`*~|&!]", detail)
+    shown = re.sub(r"\\(.)", r"\1", detail)  # some renderers look for links behind the escapes
+    assert not re.search(r"://|www\.|[\w.-]@", shown, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("gap", ["\n", "\n\n", "\r\n\r\n", "\u2028", "\x0b"])
+def test_no_name_begins_a_line_of_its_own(answer: CheckAnswer, gap: str) -> None:
+    detail = str(card(named(answer, f"甲{gap}- 可互认：乙"))["detail"])
+    assert len(detail.splitlines()) == len(str(card(named(answer, "甲"))["detail"]).splitlines())
+
+
+def test_the_name_of_a_node_behind_another_gateway_is_no_markup(answer: CheckAnswer) -> None:
+    late = Report(node="[x](https://evil.example)", kind="fhir", state="late", took_ms=400, fault="node")
+    detail = str(card(replace(answer, complete=False, nodes=(*answer.nodes, late)))["detail"])
+    assert "[x](" not in detail
 
 
 @pytest.mark.parametrize(("days", "words"), [(0, "当天"), (1, "1天前"), (400, "400天前")])
@@ -84,6 +126,19 @@ def test_a_card_lists_so_many_results_and_says_how_many_more(answer: CheckAnswer
     detail = str(card(replace(answer, verdicts=many))["detail"])
     assert len(re.findall("胸部平扫", detail)) == MOST_LINES
     assert f"另有5项，见核对 {answer.id}" in detail
+
+
+def test_a_card_has_no_more_links_than_results(answer: CheckAnswer) -> None:
+    (one,) = [verdict for verdict in answer.verdicts if verdict.serves][:1]
+    many = tuple(
+        replace(
+            one, verdict="view_only", result=replace(one.result, id=str(number), study_uid=f"1.2.{number}")
+        )
+        for number in range(MOST_LINES + 5)
+    )
+    links = card(replace(answer, verdicts=many), VIEWER)["links"]
+    assert isinstance(links, list)
+    assert len(links) == MOST_LINES
 
 
 def test_a_result_that_two_places_tell_alike_is_shown_once(answer: CheckAnswer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -182,6 +183,12 @@ FAILING: dict[str, Callable[[], Reply]] = {
     "no object": lambda: http("200 OK", b"[]"),
     "two ids": lambda: http("200 OK", b'{"resourceType":"Patient","id":"p1","id":"p2"}'),
     "nothing": lambda: b"",
+    "packed": lambda: http("200 OK", b"\x1f\x8b\x08\x00", "Content-Encoding: gzip"),
+    "without end": lambda: itertools.chain(
+        [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"],
+        itertools.repeat(b"10000\r\n" + b" " * 65536 + b"\r\n"),
+    ),
+    "a head without end": lambda: itertools.chain([b"HTTP/1.1 200 OK\r\n"], itertools.repeat(b"A: b\r\n")),
     "too much": lambda: http("200 OK", b'{"x":"' + b"x" * 2_000_000 + b'"}'),
 }
 
@@ -206,6 +213,18 @@ def test_what_is_fetched_is_read_as_strictly_as_what_comes_along(case: Case, tol
 
 def test_a_server_that_keeps_waiting_costs_less_than_the_deadline(case: Case) -> None:
     case.server.answer = lambda: None
+    began = time.monotonic()
+    assert case.call().status_code == 412
+    assert time.monotonic() - began < DEADLINE_MS / 1000
+
+
+def test_a_server_that_tells_a_little_at_a_time_costs_less_than_the_deadline(case: Case) -> None:
+    def dripping() -> Iterator[bytes]:
+        for byte in right():
+            time.sleep(0.02)
+            yield bytes([byte])
+
+    case.server.answer = dripping
     began = time.monotonic()
     assert case.call().status_code == 412
     assert time.monotonic() - began < DEADLINE_MS / 1000

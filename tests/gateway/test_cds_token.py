@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import time
 import uuid
@@ -14,13 +16,15 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from gateway.access.client_keys import FRESH_S, KeyAddress
 from gateway.errors import SettingsError
-from gateway.settings import load_settings
+from gateway.log import Log
+from gateway.settings import ClientSettings, load_settings
 from tests.contract.calls import hook
 from tests.gateway.live import OWN, Live, body, gateway_with, started
 from tests.gateway.smart import Backend, algorithm_of, new_key, written
 from tests.gateway.test_settings import written as settings_written
-from tests.serving import misbehave
+from tests.serving import http_answer, misbehave
 
 SERVICE = "/cds-services/result-recognition"
 BASE = "http://127.0.0.1"
@@ -188,6 +192,45 @@ def keys_at(key: Any) -> Any:
     raw = json.dumps({"keys": [{**key.as_dict(private=False), "use": "sig"}]}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
     return misbehave(lambda first, _: head.encode() + raw)
+
+
+def test_a_jwt_over_the_rate_of_its_client_is_not_remembered(tmp_path: Path) -> None:
+    client = settings(tmp_path, "ec", EC, requests_per_minute=1)
+    with gateway_with(tmp_path, [], clients=[client]) as live:
+        assert call(live, signed()).status_code == 200
+        before = live.kept()
+        assert call(live, signed()).status_code == 429
+        assert live.kept() == before
+
+
+def test_a_jwt_that_comes_without_its_certificate_is_not_used_up(tmp_path: Path) -> None:
+    """Who stole one must not be able to spend it."""
+    client = settings(tmp_path, "ec", EC, certificates=["x" * 43])
+    with gateway_with(tmp_path, [], clients=[client]) as live:
+        before = live.kept()
+        assert call(live, signed()).status_code == 401
+        assert live.kept() == before
+
+
+def test_keys_that_are_known_keep_no_call_waiting_for_their_address() -> None:
+    raw = json.dumps({"keys": [{**EC.as_dict(private=False), "use": "sig"}]}).encode()
+    served: list[bytes | None] = [http_answer(raw, media="application/json"), None]
+    now = [1000.0]
+
+    async def run(url: str) -> float:
+        client = ClientSettings(id="his", roles=["his"], jwks_url=f"{url}/jwks")
+        source = KeyAddress(client, Log(io.StringIO()), clock=lambda: now[0])
+        try:
+            await source.get("ec-1")
+            now[0] += FRESH_S
+            began = time.monotonic()
+            assert [*await source.get("ec-1")] == ["ec-1"]  # its address does not answer any more
+            return time.monotonic() - began
+        finally:
+            await source.aclose()
+
+    with misbehave(lambda *_: served.pop(0)) as url:
+        assert asyncio.run(run(url)) < 0.3
 
 
 def test_an_issuer_needs_keys_to_verify_by(tmp_path: Path) -> None:

@@ -153,6 +153,28 @@ def test_a_person_with_another_date_of_birth_stands_side_by_side() -> None:
     assert places(merged(pair)) == [("a/p1", [], ["b/p1"]), ("b/p1", [], ["a/p1"])]
 
 
+@pytest.mark.parametrize(
+    "odd", [{"performer": 5}, {"performer": {"a": 1}}, {"status": ["final"]}, {"status": {}}, {"code": None}]
+)
+def test_what_has_not_its_form_is_shown_all_the_same(odd: dict[str, Any]) -> None:
+    pair = [shown(observation(**odd), "a"), shown(observation("x7", **odd), "b")]
+    assert places(merged(pair)) == [("a/o1", ["b/x7"], [])]
+
+
+def test_what_cannot_be_compared_stands_for_itself() -> None:
+    text = json.dumps(observation()).replace("43.5", "1" * 5000)
+    assert places(merged([shown(text, "a"), shown(text, "b")])) == [("a/o1", [], []), ("b/o1", [], [])]
+
+
+def test_another_contained_specimen_is_another_result() -> None:
+    contained = [{"resourceType": "Specimen", "id": id_} for id_ in ("s1", "s2")]
+    pair = [
+        shown(observation(specimen={"reference": f"#{id_}"}, contained=contained), node)
+        for id_, node in (("s1", "a"), ("s2", "b"))
+    ]
+    assert places(merged(pair)) == [("a/o1", [], ["b/o1"]), ("b/o1", [], ["a/o1"])]
+
+
 def test_no_byte_of_what_is_shown_changes() -> None:
     raw = '{ "resourceType":"Observation", "id":"o1", "valueQuantity": {"value": 0.010}}'
     assert bytes(merged([shown(raw, "a")])[0].shown.raw) == raw.encode()

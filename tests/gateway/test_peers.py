@@ -85,10 +85,12 @@ def test_a_condition_that_is_not_understood_is_refused(live: Live) -> None:
         {"type": "Consent"},
         {"receiver": "EX-ZZ-99"},
         {"purpose": "SPAM"},
-        {"since": "2100-01-01T00:00:00Z"},
-        {"since": "1990-01-01T00:00:00Z"},
+        {"since": "9999-12-31T23:59:59Z"},
+        {"since": "0001-01-01T00:00:00+14:00"},
         {"person": {"type": "resident-id", "value": "990000198001010017"}},
         {"bound": "DATE"},
+        {"bound": "issued"},
+        {"bound": ""},
         {"conditions": [["status"]]},
         {"conditions": [["patient.identifier", f"{SYSTEM}|{ME}"]]},
     ],
@@ -176,6 +178,14 @@ def test_a_search_passes_two_gateways_and_says_the_whole_way(gateways: dict[str,
         entry["fullUrl"].partition("/fhir/")[2].rpartition("/Observation/")[0] for entry in matches(bundle)
     }
     assert places == {f"nodes/{WAY}"}
+
+
+@pytest.mark.parametrize(("date", "some"), [("ge1990-01-01", True), ("ge2100-01-01", False)])
+def test_a_time_that_is_long_ago_or_to_come_is_asked_for_behind_gateways_too(
+    gateways: dict[str, Live], date: str, some: bool
+) -> None:
+    bundle = searched(gateways["sc"], date=date)
+    assert (matches(bundle) != [], "incomplete" in json.dumps(bundle)) == (some, False)
 
 
 def test_every_address_that_a_search_gave_is_served_with_the_same_bytes(gateways: dict[str, Live]) -> None:

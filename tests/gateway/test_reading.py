@@ -44,6 +44,10 @@ ONE: dict[str, Any] = {
     "Observation/both": observation("both"),
     "Practitioner/d1": {"resourceType": "Practitioner", "id": "d1", "name": [{"text": "示例医师"}]},
     "DiagnosticReport/r1": report("r1", meta={"versionId": "a.b"}),
+    **{
+        f"Observation/odd{n}": observation(f"odd{n}", meta={"versionId": version})
+        for n, version in enumerate(["版", "a\r\nSet-Cookie: x=y", 'a"b', "x" * 65])
+    },
 }
 TWO: dict[str, Any] = {
     "Patient/p1": patient_of("p1", YOU.number),
@@ -112,6 +116,22 @@ def test_a_version_that_is_no_number_keeps_its_name(live: Live) -> None:
     assert get(live, "nodes/one/DiagnosticReport/r1").headers["etag"] == 'W/"a.b"'
 
 
+@pytest.mark.parametrize("n", range(4))
+def test_a_version_that_is_no_version_stands_in_no_header(live: Live, n: int) -> None:
+    answer = get(live, f"nodes/one/Observation/odd{n}")
+    assert answer.status_code == 200
+    assert not {"etag", "set-cookie"} & answer.headers.keys()
+
+
+@pytest.mark.parametrize("place", ["Observation/%2e%2e", "Observation/o1/_history/%2E", "Observation/a%20b"])
+def test_a_step_of_a_path_is_no_id_and_no_node_is_asked_for_it(
+    live: Live, seen: list[str], place: str
+) -> None:
+    before = len(seen)
+    assert get(live, f"nodes/one/{place}").status_code == 404
+    assert len(seen) == before
+
+
 def test_an_unchanged_one_is_not_sent_again(live: Live) -> None:
     answer = get(live, "nodes/one/Observation/o1", **{"If-None-Match": 'W/"3"'})
     assert (answer.status_code, answer.content) == (304, b"")
@@ -169,10 +189,13 @@ def test_what_a_person_does_not_want_shown_is_not_under_whichever_number_it_was_
     assert get(live, "nodes/one/Observation/denied").status_code == 200
     said = live.client().post("/api/v1/consents", json={"patient": document, "decision": "deny"}).json()
     answer = get(live, "nodes/one/Observation/denied")
+    searched = get(live, "Observation?patient=Patient/p4")
     revoked = live.client().post(f"/api/v1/consents/{said['id']}/revocation", json={"patient": document})
     assert revoked.status_code == 200, revoked.text
     assert (answer.status_code, code(answer)) == (403, "consent-denied")
     assert "43.5" not in answer.text
+    (outcome,) = (entry["resource"] for entry in searched.json()["entry"])
+    assert "suppressed" in [issue["code"] for issue in outcome["issue"]]
 
 
 def test_what_left_the_house_is_in_the_ledger_before_it_leaves(live: Live, tmp_path: Path) -> None:
@@ -247,7 +270,7 @@ def publishing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     node = {"id": "own", "kind": "published", "institution": OWN}
     with gateway_with(tmp_path_factory.mktemp("publishing"), [node]) as live:
         for resource in (
-            patient_of("p1", ME.number),
+            patient_of("p1", ME.number) | {"identifier": [CARD, {"system": SYSTEM, "value": ME.number}]},
             observation(status="preliminary"),
             observation(),
             observation("nobody", subject={"reference": "Patient/p9"}),
@@ -278,6 +301,16 @@ def test_the_history_of_what_was_published_is_told_and_recorded(publishing: Live
     assert [one["resource"]["status"] for one in answer.json()["entry"]] == ["final", "preliminary"]
     assert publishing.events("resource_read")[-1]["resources"] == 2
     assert audit(publishing, tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["o1", "o1/_history/1", "o1/_history"])
+def test_a_no_under_another_number_of_a_published_patient_counts(publishing: Live, path: str) -> None:
+    document = {"type": "health-card", "value": CARD["value"]}
+    said = publishing.client().post("/api/v1/consents", json={"patient": document, "decision": "deny"}).json()
+    answer = get(publishing, f"nodes/own/Observation/{path}", "other")
+    revoke = f"/api/v1/consents/{said['id']}/revocation"
+    publishing.client().post(revoke, json={"patient": document}).raise_for_status()
+    assert (answer.status_code, code(answer)) == (403, "consent-denied")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from typer.testing import CliRunner
 
 from adapters.store import Document
@@ -134,6 +135,13 @@ def test_what_was_withdrawn_and_then_declined_is_declined() -> None:
 def test_an_item_is_accepted_when_another_of_its_results_was_declined_later() -> None:
     said = told("a", "accepted", 1), told("b", "declined", 2, "platform-A:01", refusal=True)
     assert only(counted(check(shown("a"), shown("b")), *said))["accepted"] == 1
+
+
+def test_the_very_same_result_of_two_nodes_is_one_whichever_of_them_was_meant() -> None:
+    one, other = structs.replace(shown("a"), also=("b",)), structs.replace(shown("b"), also=("a",))
+    said = told("a", "viewed", 1), told("a", "accepted", 2), told("b", "withdrawn", 3)
+    row = only(counted(check(one, other), *said))
+    assert row == {"on_record": 1, "reminders": 1, "withdrawn": 1, "viewed": 1}
 
 
 def test_what_was_accepted_without_a_reminder_is_counted_apart() -> None:
@@ -460,6 +468,17 @@ def test_by_reason_there_is_a_row_for_each_reason_and_no_rate(asked: Live) -> No
     ]
 
 
+def test_reminders_at_reception_are_counted_apart(asked: Live) -> None:
+    before = table(read(asked)).total.counts["reminders"]
+    for number in range(5):  # small counts are hidden
+        visit = body(request_id=f"visit-{number}", moment="reception")
+        del visit["planned"]
+        assert asked.client().post("/api/v1/reminders", json=visit).status_code == 200
+    assert table(read(asked)).total.counts["reminders"] == before
+    found = table(read(asked, moment="reception"))
+    assert (found.moment, found.total.counts["reminders"]) == ("reception", 5)
+
+
 def test_a_hospital_reads_its_own(asked: Live) -> None:
     found = table(read(asked, "his"))
     assert (found.institution, found.total.counts["reminders"]) == (OWN, 11)
@@ -488,6 +507,7 @@ def test_who_may_not_read_is_refused(asked: Live, client: str, status: int) -> N
         ({"from": "2100-01-01"}, "to"),
         ({"by": "doctor"}, "by"),
         ({"side": "both"}, "side"),
+        ({"moment": "discharge"}, "moment"),
         ({"threshold": "4"}, "threshold"),
         ({"threshold": "-9"}, "threshold"),
         ({"institution": OTHER}, "institution"),

@@ -322,6 +322,13 @@ def test_a_resource_of_any_form_is_looked_at_without_failing(resource: dict[str,
         one.holds(opened_again, [BASE])
 
 
+@pytest.mark.parametrize("number", ["1" * 5000, "1e99999999999999999999"])
+def test_a_number_beyond_all_bounds_fails_nothing(number: str) -> None:
+    raw = json.dumps(OBSERVATION).replace("5.4", number).encode()
+    assert number.encode() in raw
+    assert not met(conditions("Observation", [("status", "final")]), raw)
+
+
 @given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=4))
 def test_what_is_escaped_is_one_value(values: list[str]) -> None:
     def escaped(text: str) -> str:

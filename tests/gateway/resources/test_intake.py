@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -107,9 +108,32 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         ("Patient.birthDate", "value"),
         ("Patient.hospitalSecretLevel", "structure"),
         ("Patient.gender", "code-invalid"),
-        ("Patient.telecom[0].value", "value"),
+        ("Patient.telecom[0].value", "structure"),
         ("Patient.active", "value"),
     }
+
+
+def test_no_more_than_a_hundred_faults_are_told() -> None:
+    assert len(of_patient(extension=[{}] * 1000)) == 100
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"resourceType":"Patient","extension":[' + b",".join([b"{}"] * 300_000) + b"]}",
+        b'{"resourceType":"Patient",' + b",".join(b'"k%d":1' % n for n in range(90_000)) + b"}",
+        b'{"resourceType":"Observation","status":"final","valueInteger":1,"code":{"coding":['
+        + b",".join(b'{"code":"%d"}' % n for n in range(30_000))
+        + b']},"component":['
+        + b",".join([b'{"code":{"coding":[{"code":"x"}]}}'] * 10_000)
+        + b"]}",
+    ],
+    ids=["empty objects", "unknown elements", "codings and components"],
+)
+def test_a_hostile_resource_of_a_megabyte_costs_little(raw: bytes) -> None:
+    begun = time.process_time()
+    validated(raw, raw[17 : raw.index(b'"', 17)].decode())
+    assert time.process_time() - begun < 3
 
 
 def test_no_value_stands_in_the_words() -> None:
@@ -163,6 +187,40 @@ def test_a_missing_element_is_told_as_such() -> None:
     ],
 )
 def test_an_odd_structure_is_refused_before_an_invariant_is_asked(elements: dict[str, Any]) -> None:
+    assert of_observation(**elements)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {
+            "extension": [
+                {"url": "urn:x", "_valueString": {"extension": [{"url": "urn:y", "valueCode": "z"}]}}
+            ]
+        },
+        {"extension": [{"url": "urn:x", "valueMeta": {"versionId": "1", "tag": [{"code": "t"}]}}]},
+        {"extension": [{"url": "urn:x", "valueUuid": "urn:uuid:00000000-0000-0000-0000-000000000000"}]},
+        {"contained": [{"resourceType": "ClaimResponse", "id": "c", "text": {"status": "empty"}}]},
+    ],
+)
+def test_the_models_do_not_have_the_last_word_on_what_r4_has(elements: dict[str, Any]) -> None:
+    assert not any("extension" in path for path, _ in of_observation(**elements))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"extension": [{"url": "urn:x", "_valueString": {"extension": [{"url": "urn:y"}]}}]},
+        {"extension": [{"url": "urn:x", "_valueText": {"id": "a"}}]},
+        {"extension": [{"url": "urn:x", "valueMeta": {"version": "1"}}]},
+        {"extension": [{"url": "urn:x", "valueUuid": "00000000-0000-0000-0000-000000000000"}]},
+        {"extension": [{"url": "urn:x", "valueRatioRange": {"lowNumerator": {"value": 1}}}]},
+        {"extension": [{"url": "urn:x", "valueCodeableReference": {"concept": {"text": "R4B"}}}]},
+        {"subject": {"resourceType": "Reference", "reference": "Patient/p1"}},
+        {"fhir_comments": ["x"]},
+    ],
+)
+def test_what_only_other_versions_of_fhir_have_is_refused(elements: dict[str, Any]) -> None:
     assert of_observation(**elements)
 
 
@@ -226,6 +284,15 @@ def test_an_invariant_of_an_observation_is_held(key: str, elements: dict[str, An
         {"contained": [{"resourceType": "Specimen", "id": "s"}], "specimen": {"reference": "#s"}},
         {"valueRatio": {"numerator": {"value": 1}, "denominator": {"value": 80}}},
         {"component": [{"code": {"text": "收缩压"}, "valueInteger": 120}]},
+        {"referenceRange": [{"_text": {"extension": [{"url": "urn:x", "valueCode": "unknown"}]}}]},
+        {
+            "valueQuantity": {
+                "code": "x",
+                "_system": {"extension": [{"url": "urn:x", "valueCode": "unknown"}]},
+            }
+        },
+        {"valueRange": {"low": {"value": 500, "unit": "mg"}, "high": {"value": 1, "unit": "g"}}},
+        {"valuePeriod": {"start": "2016-12-31T23:59:60Z", "end": "2017"}},
     ],
 )
 def test_what_an_invariant_allows_is_taken_in(elements: dict[str, Any]) -> None:
@@ -236,6 +303,28 @@ def test_what_an_invariant_allows_is_taken_in(elements: dict[str, Any]) -> None:
     ("key", "resource"),
     [
         ("pat-1", PATIENT | {"contact": [{"gender": "male"}]}),
+        (
+            "drt-1",
+            {
+                "resourceType": "Encounter",
+                "status": "finished",
+                "class": {"code": "AMB"},
+                "length": {"value": 1, "system": "urn:x", "code": "h"},
+            },
+        ),
+        (
+            "inv-1",
+            {
+                "resourceType": "Task",
+                "status": "draft",
+                "intent": "order",
+                "authoredOn": "2026-11-02",
+                "lastModified": "2026-11-01",
+            },
+        ),
+        ("age-1", PATIENT | {"extension": [{"url": "urn:x", "valueAge": {"value": 0}}]}),
+        ("cnt-3", PATIENT | {"extension": [{"url": "urn:x", "valueCount": {"value": 1.5, "code": "1"}}]}),
+        ("dis-1", PATIENT | {"extension": [{"url": "urn:x", "valueDistance": {"value": 1}}]}),
         ("att-1", PATIENT | {"photo": [{"data": "QQ=="}]}),
         ("cpt-2", PATIENT | {"telecom": [{"value": "1"}]}),
         ("org-1", {"resourceType": "Organization", "active": True}),
@@ -263,6 +352,8 @@ def test_an_invariant_of_another_type_is_held(key: str, resource: dict[str, Any]
         "<script>1</script>",
         "<p onclick='a()'>1</p>",
         "<a href='javascript:a()'>1</a>",
+        "<a href=' java&#10;script:a()'>1</a>",
+        "<a href='data:application/xhtml+xml,x'>1</a>",
         "<iframe src='x'/>",
         "&nbsp;1",
         "  ",
