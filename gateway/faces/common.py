@@ -17,6 +17,7 @@ from fastapi import Request
 from msgspec import structs
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters import AdapterError
@@ -55,6 +56,7 @@ _OAUTH = (
 """Errors of RFC 6749 section 5.2; the last, of its section 4.1.2.1, where one may come again."""
 _RANDOM = random.Random()  # noqa: S311 - tells requests apart, and is no secret: no system call each
 _REQUEST_ID = REQUEST_ID.lower().encode()
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3: an address may be made of other characters
 _ID = re.compile(r"(?!.*[0-9]{15})[A-Za-z0-9._:-]{1,64}")  # it goes into the log: no person's number
 
 
@@ -220,17 +222,27 @@ class Guard:
     def _headers(self, scope: Scope, error: Exception) -> Mapping[str, str]:
         """What goes along: RFC 6750 section 3 for who is not let in, RFC 6585 section 4 for too many."""
         match error:
+            case HTTPException(status_code=405):
+                return {"Allow": _allowed(scope)}
             case HTTPException():
                 return error.headers or {}
             case NotAuthenticated():
                 sent = any(name == b"authorization" for name, _ in scope["headers"])
                 return {"WWW-Authenticate": 'Bearer error="invalid_token"' if sent else "Bearer"}
             case NotPermitted():
-                told = f', scope="{error.scope}"' if self._explained and error.scope else ""
+                shown = self._explained and _SCOPE.fullmatch(error.scope)
+                told = f', scope="{error.scope}"' if shown else ""
                 return {"WWW-Authenticate": f'Bearer error="insufficient_scope"{told}'}
             case TooManyRequests():
                 return {"Retry-After": str(math.ceil(error.retry_after))}
         return {}
+
+
+def _allowed(scope: Scope) -> str:
+    """All methods of an address (RFC 9110 section 15.5.6); the router names those of one route."""
+    asked = [(method, {**scope, "method": method}) for method in ("DELETE", "GET", "POST", "PUT")]
+    routes = scope["app"].routes
+    return ", ".join(n for n, one in asked if any(route.matches(one)[0] is Match.FULL for route in routes))
 
 
 _ROUTING = {

@@ -306,3 +306,9 @@ def test_feedback_of_what_is_no_card_is_refused(gateway: Live, faces: dict[str, 
 
 def test_no_line_of_the_log_tells_a_person(gateway: Live) -> None:
     assert persons_in(gateway.log.getvalue()) == []
+
+
+@pytest.mark.parametrize("hostile", ["%1C", "%22", "%0D%0A", "%00", "%E4%BD%A0", "%FF"])
+def test_an_address_that_no_header_can_hold_is_refused_like_any_other(gateway: Live, hostile: str) -> None:
+    address = f"/fhir/nodes/E{hostile}/Observation"
+    assert gateway.client("his").get(address).status_code in (400, 403, 404)
