@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters._postgres_connections import LONG_SECONDS
-from adapters._versions import STANDING, UNTOLD, Place, Standing, by_place, planned
+from adapters._versions import STANDING, Place, Standing, by_place, planned
 from adapters.schema import micros, packed, pointer_row
 from adapters.store import Held, Holding, Pointer, storable, widened
 
@@ -23,16 +23,20 @@ VERSION = "SELECT * FROM held WHERE node = $1 AND id = $2 AND version = $3 ORDER
 VERSIONS = "SELECT * FROM held WHERE node = $1 AND id = $2 ORDER BY version DESC, at DESC LIMIT $3"
 LISTED = """
 SELECT * FROM held WHERE node = $1 AND split_part(id, '/', 1) = $2 AND newest = 1 AND length(body) > 0
-ORDER BY saved DESC LIMIT $3
+ORDER BY saved DESC, id LIMIT $3
 """
 FOUND = """
 SELECT held.* FROM (
     SELECT id, at FROM token WHERE node = $1 AND token = ANY($4)
     UNION SELECT id, at FROM held WHERE node = $1 AND subject = ANY($4) AND newest = 1
 ) AS found JOIN held ON held.node = $1 AND held.id = found.id AND held.at = found.at
-WHERE split_part(held.id, '/', 1) = $2 AND newest = 1 AND length(body) > 0 ORDER BY saved DESC LIMIT $3
+WHERE split_part(held.id, '/', 1) = $2 AND newest = 1 AND length(body) > 0 ORDER BY saved DESC, id LIMIT $3
 """
 WAITING = "SELECT * FROM held WHERE node = $1 AND subject = $2 AND person = '' LIMIT $3"
+OTHERS = """
+SELECT id FROM held WHERE node = $1 AND subject = $2 AND newest = 1 AND length(body) > 0
+AND person <> '' AND person <> ALL($3)
+"""
 POINTERS = "SELECT * FROM pointer WHERE person = ANY($1) ORDER BY node, grp, person"
 
 # A resource whose person or time changed stands elsewhere in the table, so that no key keeps two calls from
@@ -79,6 +83,15 @@ FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::text[], $6::b
 WHERE held.person = '' AND held.at = new.at AND held.node = new.node AND held.id = new.id
 AND held.version = new.version
 """
+# one statement sees one state: of what comes meanwhile, neither goes
+_UNHOLD = """
+WITH gone AS (DELETE FROM held WHERE {} RETURNING node, id, at, newest), untold AS (
+    DELETE FROM token USING gone
+    WHERE newest = 1 AND token.node = gone.node AND token.id = gone.id AND token.at = gone.at
+)
+SELECT count(*) FROM gone
+"""
+_UNPOINTED = "WITH gone AS (DELETE FROM pointer WHERE {} RETURNING 1) SELECT count(*) FROM gone"
 _WIDEN = """
 ON CONFLICT (person, node, grp) DO UPDATE SET first = least(pointer.first, excluded.first),
 last = greatest(pointer.last, excluded.last), noted = greatest(pointer.noted, excluded.noted),
@@ -147,7 +160,7 @@ async def adopt(connection: Any, held: Sequence[Held]) -> None:
 async def unhold(connection: Any, persons: Sequence[str], node: str, before: datetime | None) -> int:
     """:meth:`adapters.store.Store.unhold`."""
     erased = 0
-    for table, time in (("held", "at"), ("pointer", "last")):
+    for statement, time in ((_UNHOLD, "at"), (_UNPOINTED, "last")):
         where: list[str] = []
         values: list[object] = []
         for condition, value in (
@@ -158,11 +171,8 @@ async def unhold(connection: Any, persons: Sequence[str], node: str, before: dat
             if value is not None:
                 values.append(value)
                 where.append(condition.format(len(values)))
-        condition = " AND ".join(where)
-        if table == "held":
-            await connection.execute(UNTOLD.format(condition), *values, timeout=LONG_SECONDS)
-        query = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - constants
-        erased += _count_of(await connection.execute(query, *values, timeout=LONG_SECONDS))
+        query = statement.format(" AND ".join(where))
+        erased += await connection.fetchval(query, *values, timeout=LONG_SECONDS)
     return erased
 
 

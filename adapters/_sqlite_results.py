@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from adapters._versions import STANDING, UNTOLD, Place, Standing, by_place, planned
+from adapters._versions import STANDING, Place, Standing, by_place, planned
 from adapters.schema import micros, packed, pointer_row
 from adapters.store import Held, Holding, Pointer, storable, widened
 
@@ -27,6 +27,10 @@ _UNPOINT = "DELETE FROM pointer WHERE person = ? AND node = ?"
 _UNTELL = "DELETE FROM token WHERE node = ? AND id = ? AND at = ?"
 _DELETE = "DELETE FROM held WHERE node = ? AND id = ? AND newest = 1"
 _SUPERSEDE = "UPDATE held SET newest = 0 WHERE node = ? AND id = ? AND newest = 1"
+# the tokens of what meets a condition go before that does
+_UNTOLD = """
+DELETE FROM token WHERE (node, id, at) IN (SELECT node, id, at FROM held WHERE newest = 1 AND {})
+"""
 _CEDE = """
 DELETE FROM {0} WHERE node = :node
 AND EXISTS (SELECT 1 FROM held AS new WHERE new.id = {0}.id AND new.node = :to)
@@ -113,7 +117,7 @@ def unhold(connection: sqlite3.Connection, persons: Sequence[str], node: str, be
             where.append(f"{time} < ?")
         condition, given = " AND ".join(where), [*values, *times]
         if table == "held":
-            connection.execute(UNTOLD.format(condition), given)
+            connection.execute(_UNTOLD.format(condition), given)
         erased += connection.execute(f"DELETE FROM {table} WHERE {condition}", given).rowcount  # noqa: S608
     return erased
 

@@ -20,10 +20,6 @@ Key = tuple[str, int, str, str]
 
 STANDING = "person, at, node, id, version, saved, newest, digest, length(body)"
 """The columns of ``held`` that tell what stands at a place."""
-UNTOLD = """
-DELETE FROM token WHERE (node, id, at) IN (SELECT node, id, at FROM held WHERE newest = 1 AND {})
-"""
-"""Deletes the tokens of what meets a condition on ``held``, before that is deleted."""
 
 
 class Standing(Struct, frozen=True):

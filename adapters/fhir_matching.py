@@ -2,8 +2,8 @@
 
 Whose a resource is, is checked as for a result (:func:`adapters.fhir_records.check_subject`). What lies
 before the time that was searched for is left out, and so is what cannot be read; of Observations only those
-of the laboratory are shown, because this gateway exchanges results and not charts. A Patient is the person by
-the number that was asked for, which is checked where he is looked up.
+of the laboratory are shown, because this gateway exchanges results and not charts. What another gateway
+passes on it has checked; of that it is seen that it names no other person.
 
 The fields of all resources are read in one go; only where one of them cannot be read, one after the other.
 """
@@ -60,8 +60,10 @@ class Matching:
             if patient is None:
                 self._refuse_other(head, f"{type_}[{index}]")
             elif type_ == "Patient":
-                if patient.id and head.id != patient.id:
-                    raise NodeFaulty("answered with a Patient that was not asked for")
+                if patient.id:  # what stands there may have become somebody else's since he was looked up
+                    if head.id != patient.id:
+                        raise NodeFaulty("answered with a Patient that was not asked for")
+                    self._refuse_other(head, f"{type_}[{index}]")
             elif subject.identifier.value or subject.reference != reference:
                 check_subject(subject, patient, self._person, self._base, f"{type_}[{index}]")
             reached = reach(head.time(bound))
@@ -85,7 +87,7 @@ class Matching:
         )
 
     def _refuse_other(self, head: Head, place: str) -> None:
-        """What a gateway passes on it has checked; here it is seen that no other person is named."""
+        """Raise NodeFaulty where a Patient does not have the person's number, or any other names another."""
         person, number = self._person, head.subject.identifier
         if head.resource_type == "Patient":
             own = any((one.system, one.value) == (person.system, person.value) for one in head.identifier)

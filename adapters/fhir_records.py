@@ -114,8 +114,8 @@ class Records:
         holding: dict[str, list[DiagnosticReport]] = defaultdict(list)
         results: list[Result | None] = []
         for report in reports:
-            for member in report.result:
-                holding[member.below(self._base)].append(report)
+            for member in self._led_to(report):
+                holding[member].append(report)
             named = [reference.below(self._base) for reference in report.imaging_study]
             for name in named:
                 reported[name].append(report)
@@ -140,8 +140,18 @@ class Records:
 
     def _lacks_results(self, report: DiagnosticReport) -> bool:
         shown = {f"Observation/{record.id}" for record in self._of(Observation)}
-        led_to = {member.below(self._base) for member in report.result}
-        return not led_to <= shown or any(report.contains("Observation"))
+        return not self._led_to(report) <= shown or any(report.contains("Observation"))
+
+    def _led_to(self, report: DiagnosticReport) -> set[str]:
+        """``Observation/<id>`` of what a report holds, and of what the panels among that hold."""
+        left, found = [*report.result], set[str]()
+        while left:
+            name = left.pop().below(self._base)
+            if name not in found and name.partition("/")[0] in ("", "Observation"):
+                found.add(name)
+                held = self._records.get(("Observation", name.removeprefix("Observation/")))
+                left += held.has_member if isinstance(held, Observation) else ()
+        return found
 
     def _laboratory(
         self, reader: Reader, record: Observation, reports: list[DiagnosticReport]

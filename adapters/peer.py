@@ -54,7 +54,8 @@ _WAY = rf"^{_NODE}(/{_NODE}){{0,4}}\Z"
 Moment = Annotated[datetime, Meta(tz=True)]
 Owner = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,15}\Z")]
 TypeName = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]{1,63}\Z")]
-Text = Annotated[str, Meta(max_length=1024)]
+LONGEST, MOST_CONDITIONS = 1024, 64
+Text = Annotated[str, Meta(max_length=LONGEST)]
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -107,7 +108,7 @@ class PeerSearch(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     since: Moment
     type: TypeName
     bound: Annotated[str, Meta(pattern=r"^[a-z]{0,16}\Z")]
-    conditions: Annotated[tuple[tuple[Text, Text], ...], Meta(max_length=64)] = ()
+    conditions: Annotated[tuple[tuple[Text, Text], ...], Meta(max_length=MOST_CONDITIONS)] = ()
 
 
 class PeerRead(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,10 +205,13 @@ class PeerGateway:
         return await self._answer(question, partial(self._results, question))
 
     async def search(self, question: Question, type_: str, bound: str, conditions: Pairs = ()) -> Answer:
-        """The person's resources of a type that meet ``conditions`` (name and value of search parameters), of
-        all nodes of that gateway, each with the way to its node; as :meth:`adapters.fhir.FhirNode.search`.
+        """The person's resources of a type that meet ``conditions`` (name and value of search parameters; as
+        many as a question holds, none that is too long for it), of all nodes of that gateway, each with the
+        way to its node; as :meth:`adapters.fhir.FhirNode.search`.
         What it has not consented to be told, and what it does not understand, that gateway does not send.
         """
+
+        told = tuple(pair for pair in conditions if max(map(len, pair)) <= LONGEST)[:MOST_CONDITIONS]
 
         async def ask(keys: PeerKeys) -> Heard:
             asked = PeerSearch(
@@ -216,16 +220,16 @@ class PeerGateway:
                 since=question.since,
                 type=type_,
                 bound=bound,
-                conditions=tuple(conditions),
+                conditions=told,
             )
             answer, heard = await self._exchange(SEARCH, asked, PeerResources, keys)
             if len(answer.resources) > MOST_RESOURCES:
                 raise NodeFaulty(f"answered with more than {MOST_RESOURCES} resources")
             matching = Matching(question, type_, bound, "")
-            for node, found in groupby(answer.resources, key=lambda one: one.node):
-                matching.take(None, [one.resource for one in found], node=node)
-            told = matching.heard(bounded=bool(bound))
-            return replace(heard, matches=told.matches, fault=told.fault, detail=told.detail)
+            for node, ones in groupby(answer.resources, key=lambda one: one.node):
+                matching.take(None, [one.resource for one in ones], node=node)
+            found = matching.heard(bounded=bool(bound))
+            return replace(heard, matches=found.matches, fault=found.fault, detail=found.detail)
 
         return await self._answer(question, ask)
 

@@ -65,6 +65,7 @@ from adapters.store import (
     Secret,
     Tally,
     added_up,
+    each,
     refuse_everything,
     refuse_repeats,
     storable,
@@ -357,6 +358,10 @@ class PostgresStore:
     async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
         return await self._held(results.WAITING, node, subject, limit)
 
+    async def others(self, node: str, subject: str, persons: Sequence[str]) -> list[str]:
+        rows = await self._rows(results.OTHERS, node, subject, list(filter(storable, persons)))
+        return [row[0] for row in rows]
+
     async def adopt(self, held: Sequence[Held]) -> None:
         async with self._connections.transaction() as connection:
             await results.adopt(connection, held)
@@ -456,7 +461,7 @@ class PostgresStore:
         return await self._connections.read(query, *values)
 
     async def _held(self, query: str, *values: object) -> list[Held]:
-        return [row_held(row) for row in await self._rows(query, *values)]
+        return await each(await self._rows(query, *values), row_held)
 
     async def _row(self, query: str, *values: object) -> Any:
         return next(iter(await self._rows(query, *values)), None)

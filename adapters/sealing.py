@@ -19,12 +19,13 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from msgspec.structs import replace
 
 from adapters.errors import KeyTaken, StoreError
 from adapters.schema import packed, unpacked
-from adapters.store import Committed, Document, Head, Held, Holding, Pointer, Secret, Store, Tally
+from adapters.store import Committed, Document, Head, Held, Holding, Pointer, Secret, Store, Tally, each
 from security.digests import HashName
 from security.envelope import SEALED, Envelope
 from security.errors import PayloadRefused, TrustError
@@ -168,7 +169,9 @@ class SealedStore:
     ) -> list[Held]:
         names = {blind(person): person for person in persons}
         found = await self.inner.held([*names], since, nodes, limit)
-        return [replace(self._beheld(one, self._in_page), person=names[one.person]) for one in found]
+        return await each(
+            found, lambda one: replace(self._beheld(one, self._in_page), person=names[one.person])
+        )
 
     async def place(self, node: str, ids: Sequence[str]) -> list[Held]:
         return [self._beheld(one, self._open) for one in await self.inner.place(node, ids)]
@@ -183,11 +186,15 @@ class SealedStore:
     async def listed(self, node: str, type: str, tokens: Sequence[str], limit: int) -> list[Held]:  # noqa: A002
         key = await self._blinding() if tokens else b""
         found = await self.inner.listed(node, type, [_keyed(key, token) for token in tokens], limit)
-        return [self._beheld(one, self._open) for one in found]
+        return await each(found, partial(self._beheld, opening=self._open))
 
     async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
         found = await self.inner.waiting(node, _keyed(await self._blinding(), subject), limit)
         return [self._beheld(one, self._open) for one in found]
+
+    async def others(self, node: str, subject: str, persons: Sequence[str]) -> list[str]:
+        key = await self._blinding()
+        return await self.inner.others(node, _keyed(key, subject), [*map(blind, persons)])
 
     async def adopt(self, held: Sequence[Held]) -> None:
         await self.inner.adopt([self._holding(one, b"") for one in held])
@@ -283,6 +290,10 @@ class SealedStore:
             with suppress(KeyTaken):  # by another replica
                 await self.commit([], [drawn])
         return self._blinding_key
+
+    async def blinded(self, text: str) -> str:
+        """What stands for a text that could be guessed, the same for all who open this store."""
+        return _keyed(await self._blinding(), text)
 
     def _counting(self, tally: Tally) -> Tally:
         return replace(tally, body=self.envelope.seal(tally.body, _place_of_tally(tally)))

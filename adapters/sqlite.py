@@ -52,6 +52,7 @@ from adapters.store import (
     Secret,
     Tally,
     added_up,
+    each,
     refuse_everything,
     refuse_repeats,
     storable,
@@ -209,11 +210,16 @@ class SqliteStore:
     async def listed(self, node: str, type: str, tokens: Sequence[str], limit: int) -> list[Held]:  # noqa: A002
         among, values = results.listed(node, type, tokens)
         query = f"SELECT held.* FROM held WHERE {among} ORDER BY saved DESC, id LIMIT ?"  # noqa: S608
-        return self._held(query, *values, limit)
+        return await each(self._rows(query, *values, limit), row_held)
 
     async def waiting(self, node: str, subject: str, limit: int = 500) -> list[Held]:
         query = "SELECT * FROM held WHERE node = ? AND subject = ? AND person = '' LIMIT ?"
         return self._held(query, node, subject, limit)
+
+    async def others(self, node: str, subject: str, persons: Sequence[str]) -> list[str]:
+        theirs, values = results.named(person=[*persons, ""])
+        query = f"SELECT id FROM held WHERE node = ? AND subject = ? AND {results.CURRENT} AND NOT ({theirs})"  # noqa: S608
+        return [id_ for (id_,) in self._rows(query, node, subject, *values)]
 
     async def adopt(self, held: Sequence[Held]) -> None:
         await self._write(lambda connection: results.adopt(connection, held))

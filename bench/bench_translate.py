@@ -1,10 +1,10 @@
 """``$translate`` of one code in memory; bar: at most 2 × the CPU of raw ASGI (design, section 7).
 
-The gateway is served as ``lianren serve`` does it; the raw application, by uvicorn as it is. Each runs in a
-process of its own and is asked the same bytes over one connection; the raw one answers constant bytes of the
-same length. All share one core: over two, most of what is measured is how the machine wakes a sleeping one,
-and differs threefold from run to run. CPU is the server process's own. The codes
-are those of all items, in turn; "new" asks nothing twice, so that no answer is one that was kept.
+Both are served as ``lianren serve`` does it, each in a process of its own, and are asked the same bytes over
+one connection; the raw one answers constant bytes of the same length. All share one core: over two, most of
+what is measured is how the machine wakes a sleeping one, and differs threefold from run to run. CPU is the
+server process's own. The codes are those of all items, in turn, so that most answers are kept ones; "new"
+asks nothing twice.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def _raw(line: Connection, body: bytes) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    with serve(app) as url:
+    with serve(app, config=config_of) as url:
+        settle()
         line.send((url, "any"))
         line.recv()
 

@@ -4,8 +4,9 @@ The unit is an *item of a check*: the prior results that could serve for one pla
 side it is divided once more, by the institution that issued the results. What stands for a result is the last
 word on it by the time of the decision (accepted and then withdrawn is withdrawn); what stands for the unit is
 an acceptance if any of its results stands accepted, else the last word. An outcome counts with its check,
-however late it comes, so that numerator and denominator are about the same questions. Checks at the order and
-at reception are never counted together: of one visit there are often both, about the same results.
+however late it comes, so that numerator and denominator are about the same questions. Checks at the order, at
+reception and about reports are never counted together: of one visit there are often several, about the same
+results.
 """
 
 from __future__ import annotations

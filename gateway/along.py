@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -15,10 +15,10 @@ from gateway.resources.query import Query
 
 
 class Heard(Struct, frozen=True):
-    """What every node said; ``along``: what else it has of the person, by node and type."""
+    """What every node said; ``along``: what it said of what else it has of the person, by node and type."""
 
     answers: tuple[Answer, ...]
-    along: Mapping[tuple[str, str], Sequence[Match]]
+    along: Mapping[tuple[str, str], Answer]
 
 
 class Along:
@@ -32,9 +32,9 @@ class Along:
         self._homes = homes
         self._standing: dict[tuple[str, str], Shown] = {}
         self._referring: dict[tuple[str, str], list[Shown]] = defaultdict(list)
-        for (node, type_), matches in heard.along.items():
+        for (node, type_), answer in heard.along.items():
             following = [include for include in query.revincludes if include.source == type_]
-            for match in matches:
+            for match in answer.matches:
                 one = shown_of(match, node, "")
                 self._standing[one.node, _local(one)] = one
                 resource = opened(bytes(one.raw)) if following else {}

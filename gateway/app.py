@@ -157,7 +157,7 @@ def create_app(settings: Settings, log: Log | None = None) -> Application:
             stack.callback(later.cancel)
             app.state.publications = Publications(gateway)
             reading = app.state.reading = Reading(gateway)
-            app.state.recognising = Recognising(checks, reading, settings.lookback_days)
+            app.state.recognising = Recognising(gateway, checks, reading)
             app.state.directory = Directory(gateway)
             app.state.turns = defaultdict(asyncio.Lock)
             endpoints = Endpoints(settings)

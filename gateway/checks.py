@@ -317,7 +317,7 @@ class Checks:
             rules,
             id=check_id,
             request_id=request.request_id,
-            moment="order" if isinstance(request, CheckRequest) else "reception",
+            moment="order" if isinstance(request, CheckRequest) else "report" if of else "reception",
             asked_at=asked_at,
             places=places,
             unnamed=unnamed,

@@ -125,12 +125,14 @@ def _chinese(verdict: VerdictOut, answer: CheckAnswer, withdrawn: WithdrawnOut |
         said.append(f"互认项目{verdict.item.name}（{verdict.item.code}）")
     if verdict.mark and verdict.mark.state == "valid":
         said.append(f"互认标识{verdict.mark.printed}，编号{verdict.mark.id}")
-    reason = "" if verdict.verdict == "recognised" else f"：{verdict.reasons[0].zh}"
+    reason = (
+        "" if verdict.verdict == "recognised" else f"：{_theirs(verdict.reasons[0].zh.removesuffix('。'))}"
+    )
     said.append(f"{_time(answer.answered_at)}联认核对{VERDICTS[verdict.verdict][0]}{reason}")
     said.append(f"目录{catalogue.version}{f'（{NOTICE[0]}）' if catalogue.illustrative else ''}")
     said.append(f"核对号{answer.id}")
     if withdrawn:
-        said.append(f"注意：该标识已于{_time(withdrawn.at)}撤回（{withdrawn.zh}）")
+        said.append(f"注意：该标识已于{_time(withdrawn.at)}撤回（{_theirs(withdrawn.zh)}）")
     return "；".join(said) + "。"
 
 
@@ -151,12 +153,12 @@ def _english(verdict: VerdictOut, answer: CheckAnswer, withdrawn: WithdrawnOut |
         said.append(f"item {verdict.item.code} {verdict.item.name}")
     if verdict.mark and verdict.mark.state == "valid":
         said.append(f"recognition mark {verdict.mark.printed}, {verdict.mark.id}")
-    reason = "" if verdict.verdict == "recognised" else f": {verdict.reasons[0].en}"
+    reason = "" if verdict.verdict == "recognised" else f": {_theirs(verdict.reasons[0].en)}"
     said.append(f"checked with Lianren {_time(answer.answered_at)}: {VERDICTS[verdict.verdict][1]}{reason}")
     said.append(f"catalogue {catalogue.version}{f' ({NOTICE[1]})' if catalogue.illustrative else ''}")
     said.append(f"check {answer.id}")
     if withdrawn:
-        said.append(f"note: this mark was withdrawn {_time(withdrawn.at)} ({withdrawn.en})")
+        said.append(f"note: this mark was withdrawn {_time(withdrawn.at)} ({_theirs(withdrawn.en)})")
     return "; ".join(said) + "."
 
 
@@ -176,7 +178,7 @@ def _value(verdict: VerdictOut, range_: str, that_is: str) -> str:
 
 
 def _theirs(text: str) -> str:
-    """Words that came from a node, on one line: a line is a citation, and a part of it is ours."""
+    """Words that a hospital may have written, on one line: a line is a citation, and its parts are ours."""
     seen = "".join(" " if unicodedata.category(one) in UNSEEN else one for one in text)
     words = " ".join(seen.split())
     return f"「{words.replace('「', '『').replace('」', '』')}」" if PARTS & set(words) else words

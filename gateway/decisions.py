@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from gateway.access.clients import Client
 from gateway.answers import one_each
 from gateway.checks import Checks
-from gateway.errors import BadRequest, RequestIdReused
+from gateway.errors import BadRequest, NotFound, RequestIdReused
 from gateway.model import (
     AwareTime,
     CheckAnswer,
@@ -121,7 +121,7 @@ class Decisions:
         for number, (check, decision) in enumerate(decisions):
             place = f"decisions[{number}]." if batch else ""
             if check not in answers:
-                answers[check] = await self._checks.answer(check, client)
+                answers[check] = await self._answer(check, client, f"{place}check" if batch else "")
                 stands[check] = await self._outcomes.stands(check)
             key, digest = f"{client.id}|{decision.request_id}", _digest(check, decision)
             if any(one.request_id == decision.request_id for _, one in decisions[:number]):
@@ -157,6 +157,13 @@ class Decisions:
             for (check, decision), one in zip(decisions, kept, strict=True)
         )
 
+    async def _answer(self, check: str, client: Client, place: str) -> CheckAnswer:
+        try:
+            return await self._checks.answer(check, client)
+        except NotFound as wrong:
+            wrong.field = place or wrong.field
+            raise
+
 
 class _About(Struct, frozen=True):
     """What a decision can be about: the check, the last words on its results, and the results that are
@@ -168,13 +175,14 @@ class _About(Struct, frozen=True):
 
     def results(self, decision: DecisionIn, place: str) -> list[str]:
         """The results that it is about. Raises BadRequest."""
+        shown = shown_results(self.answer)
         if decision.results:
-            shown = shown_results(self.answer)
             for number, result in enumerate(decision.results):
                 self._refuse(decision, result, shown, f"{place}results[{number}]")
             return list(dict.fromkeys(decision.results))
         if decision.decision == "withdraw":
-            found = [result for result, stand in self.stands.items() if _closes(stand)]
+            each = one_each(shown.values())
+            found = [one.result.id for one in each if _closes(stand_of(one, self.stands))]
         else:
             found = list(open_results(self.answer, self.stands))
         found = [result for result in found if result not in self.taken]

@@ -76,7 +76,7 @@ class Directory:
         )
 
     async def _of(self, shelf: _Listed | _Published, query: Query, below: str) -> Searchset:
-        base = f"{self._gateway.settings.base_url.rstrip('/')}/fhir"
+        base = f"{self._gateway.settings.base_url}/fhir"
         homes = (f"{base}/{below}".rstrip("/"), base)
         return await local.search(cast("Shelf", shelf), query, homes, below)  # it is only looked at
 
@@ -86,7 +86,7 @@ class Directory:
         catalogue = self._gateway.rules.catalogue
         if self._listed is None or self._listed[0] is not catalogue:
             settings = self._gateway.settings
-            self._listed = catalogue, _Listed(catalogue, settings.owner, settings.base_url.rstrip("/"))
+            self._listed = catalogue, _Listed(catalogue, settings.owner, settings.base_url)
         return self._listed[1]
 
 
@@ -126,9 +126,10 @@ class _Published:
     async def listed(self, type_: str, wanted: Sequence[str], limit: int) -> list[Kept]:
         """The newest first. Nothing is found by the number of a person: those are no tokens."""
         named = [token.split("|", 2) for token in wanted]
+        values = [value for _, _, value in named]
         if any(is_number(system, value) for _, system, value in named):
-            wanted = ()
-        return [kept_of(held) for held in await self._store.listed(self._node, type_, wanted, limit)]
+            values = []
+        return [kept_of(held) for held in await self._store.listed(self._node, type_, values, limit)]
 
 
 def _resources(catalogue: Catalogue, owner: str, url: str) -> Iterator[_Resource]:

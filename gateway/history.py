@@ -61,7 +61,7 @@ class ReminderRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     request_id: RequestId
     patient: PersonIn
-    moment: Moment
+    moment: Literal["reception", "order"]
     planned: Annotated[list[PlannedIn], Meta(max_length=50)] = []
     look_back_days: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     context: Context = Context()

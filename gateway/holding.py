@@ -71,9 +71,8 @@ def node_of(gateway: Gateway, client: Client, name: str) -> NodeSettings:
 
 def held_of(node: str, name: str, body: bytes, now: datetime, *, person: str = "", whose: str = "") -> Held:
     """A resource as it is held, ``name`` being its ``<Type>/<id>``."""
-    whom = read(Raw(body), Said).whom
-    subject, told = whom.below(""), found_by(body)
-    if whom.reference and not subject:  # of elsewhere, and found by it all the same
+    whom, told = read(Raw(body), Said).whom, found_by(body)
+    if whom.reference and not whom.below(""):  # of elsewhere, and found by it all the same
         told.append(whom.local)
     return Held(
         person=person,
@@ -83,9 +82,14 @@ def held_of(node: str, name: str, body: bytes, now: datetime, *, person: str = "
         body=body,
         saved=now,
         whose=whose,
-        subject=subject,
+        subject=subject_of(name, body),
         tokens=tuple(told),
     )
+
+
+def subject_of(name: str, body: bytes) -> str:
+    """The local resource that one is about; a Patient is about himself, who may be known later only."""
+    return name if name.startswith("Patient/") else read(Raw(body), Said).whom.below("")
 
 
 def time_of(body: bytes, type_: str, now: datetime) -> datetime:

@@ -36,7 +36,8 @@ SUPERSEDING = frozenset({"amended", "corrected", "appended", "entered-in-error",
 """The statuses (ObservationStatus, DiagnosticReportStatus) by which a resource says that it replaces what was
 said before."""
 CROWD = 20
-"""How many contents one identifier may have that contradict each other; with more it identifies nothing."""
+"""How many contents one identifier may have that contradict each other (with more it identifies nothing), and
+how many identifiers of a resource are looked at, the first ones."""
 _APART = ("id", "meta", "text")
 
 _Key = tuple[object, ...]
@@ -131,7 +132,7 @@ def _doubtful(ordered: Sequence[Shown]) -> list[int]:
     places: dict[tuple[str, str, str], list[int]] = {}
     for index, one in enumerate(ordered):
         type_ = one.head.resource_type
-        for identifier in one.head.identifier:
+        for identifier in one.head.identifier[:CROWD]:
             system, value = identifier.system, identifier.value
             if type_ == "Patient":
                 system, value = _person(identifier)
@@ -193,13 +194,13 @@ def _said(one: Shown) -> _Said:
     content = {name: _unplaced(value) for name, value in members.items() if name not in _APART}
     institution = _performing(members) or one.institution
     if head.resource_type == "Patient":
-        persons = {_person(identifier) for identifier in head.identifier} - {("", "")}
+        persons = {_person(identifier) for identifier in head.identifier[:CROWD]} - {("", "")}
         keys: set[_Key] = {("Patient", *person) for person in persons}
         content["identifier"] = sorted(persons)
     else:
         keys = {
             (head.resource_type, issuer, identifier.system, identifier.value, *_told(head, members))
-            for identifier in head.identifier
+            for identifier in head.identifier[:CROWD]
             if identifier.system and identifier.value
             if (issuer := _issuer(head.resource_type, identifier, institution))
         }

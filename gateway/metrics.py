@@ -26,14 +26,13 @@ _FACES = {
     "witness": "witness",
 }
 """First word of an address → face."""
-
-
 _PEERS = ("/api/v1/results", "/api/v1/resources")
 
 
 def face_of(path: str) -> str:
     """The face that a request comes in by; ``other`` for an address of none."""
-    return "peer" if path.startswith(_PEERS) else _FACES.get(path[1:].partition("/")[0], "other")
+    face = _FACES.get(path[1:].partition("/")[0], "other")
+    return "peer" if face == "rest" and path.startswith(_PEERS) else face
 
 
 class Metrics:

@@ -59,8 +59,8 @@ class CheckRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     break_glass: BreakGlass | UnsetType = UNSET
 
 
-Moment = Literal["order", "reception"]
-"""When a hospital's system asks: with an order at hand, or when the patient comes."""
+Moment = Literal["order", "reception", "report"]
+"""When a hospital's system asks: with an order at hand, when the patient comes, or about one report."""
 
 LOOK_BACK_DAYS = 30
 """How far a reminder at reception looks back: what sharing platforms use, as read in public code."""
@@ -211,7 +211,7 @@ class WithdrawnOut(Struct, frozen=True, kw_only=True):
 class CheckAnswer(Struct, frozen=True, kw_only=True):
     """The answer of a check, as things stood at ``answered_at``; ``asked_at`` is the caller's own time.
 
-    At the ``moment`` of reception nothing is planned: ``advice`` is about the items that were found, and
+    At reception, and about a report, nothing is planned: ``advice`` is about the items that were found, and
     ``unnamed`` has the names of results that are on no list.
 
     ``complete`` is false where a node could not be heard: see ``nodes``. Where ``consent`` does not permit,

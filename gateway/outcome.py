@@ -11,6 +11,7 @@ from adapters import Report
 from gateway.model import ConsentRule
 from gateway.resources.extensions import NODE_STATES, node_state
 from gateway.resources.query import Query
+from gateway.resources.searchset import issue, passed_over
 
 NAMED = 20
 """How many resources are named at most."""
@@ -23,27 +24,16 @@ def issues_of(
     over of the search, and which matches (``meant``) were found by what their names mean."""
     issues = [_of_node(report) for report in reports]
     if not consent.permitted:
-        issues.append(_said("warning", "suppressed", consent.en))
+        issues.append(issue("warning", "suppressed", consent.en))
     elif not all(report.complete for report in reports):
         words = "not every node was heard: the person may have more than is shown"
-        issues.append(_said("warning", "incomplete", words))
+        issues.append(issue("warning", "incomplete", words))
     if meant:
         listed = ", ".join(meant[:NAMED]) + (" …" if len(meant) > NAMED else "")
         words = f"{len(meant)} found by what the local name means, not by a code in them: {listed}"
-        issues.append(_said("information", "informational", words))
+        issues.append(issue("information", "informational", words))
     issues += passed_over(query)
-    return msgspec.json.encode(issues or [_said("information", "informational", "no node is configured")])
-
-
-def passed_over(query: Query) -> list[dict[str, Any]]:
-    """That parameters are not known here, as the caller would rather have it."""
-    if not query.ignored:
-        return []
-    return [_said("warning", "not-supported", f"not offered and passed over: {', '.join(query.ignored)}")]
-
-
-def _said(severity: str, code: str, words: str) -> dict[str, Any]:
-    return {"severity": severity, "code": code, "diagnostics": words}
+    return msgspec.json.encode(issues or [issue("information", "informational", "no node is configured")])
 
 
 def _of_node(report: Report) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from security.ledger import Sealed
 
 T = TypeVar("T")
 KIND = "outcome"
-PAGE = 100
+PAGE = 20
 ATTEMPTS = 10
 CANCEL = "cancel"
 WORDS = ("accepted", "declined", "withdrawn")
@@ -139,7 +139,7 @@ class Outcomes:
             fresh[key] = new, entry, document
             recorded.append(new)
             told.append((new, (one.outcome.system, one.outcome.code)))
-            standing |= last_words([*standing.values(), new])
+            standing |= last_words(one for one in (standing.get(new.result), new) if one)
         if fresh:
             _, entries, documents = zip(*fresh.values(), strict=True)
             await keep(gateway.sequencer, entries, documents)
@@ -227,7 +227,7 @@ async def until_free(keep: Callable[[], Awaitable[T]]) -> T:
 
 async def outcomes_of(store: Store, check: str) -> AsyncIterator[Kept]:
     """What was said of the results of a check, in no order. Raises StoreUnavailable."""
-    async for _, document in below(store, KIND, f"{check}."):
+    async for _, document in below(store, KIND, f"{check}.", PAGE):
         yield _read(document)
     begin = f"{check}|"
     async for document in _keyed(store, begin):

@@ -27,7 +27,7 @@ from adapters.fhir_read import Key, Patient, Unreadable, read
 from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
 from adapters.published import RECORDS
-from adapters.store import Document, Held, Pointer, attribute, widened
+from adapters.store import Document, Held, Pointer, widened
 from gateway.access.clients import Client
 from gateway.checks import SKEW, read_person
 from gateway.errors import BadRequest, EvidenceUnavailable, RequestIdReused
@@ -148,8 +148,6 @@ class Publications:
         afresh = [(one, request.node) for one in pseudonyms.all] if request.afresh else []
         holding = await gateway.store.hold([*deleted, *held], pointers, afresh)
         removed = len(request.removed) + holding.gone
-        if parcel.subject:
-            await attribute(gateway.store, request.node, parcel.subject, person, theirs)
         publication = new_id(now)
         sealed = evidence.publication(
             {

@@ -5,7 +5,8 @@ one without a node means the only node that has such a resource, and is refused 
 is asked for the resource, and the Patient beside it says whose it is (:mod:`adapters.fhir_copies`; what was
 published says so itself). Only then is it known who has to have consented: it is shown to a hospital as a
 search would show it, with consent, purpose and an entry in the ledger, and a resource of which nobody can say
-whose it is, is shown to nobody. Organization and Practitioner are about no patient, and need no consent.
+whose it is, is shown to nobody; neither is an Observation that is none of the laboratory, which no search
+finds. Organization and Practitioner are about no patient, and need no consent.
 
 A person who is known by several numbers has consented where nothing that was said under any of them is
 against it.
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from adapters import Answer, FhirNode, Node, PeerGateway, Question, Report, elapsed_ms
-from adapters.fhir_read import FHIR_ID
+from adapters.fhir_read import FHIR_ID, Head, Unreadable, is_laboratory, read
 from adapters.node import Copy
 from adapters.published import PublishedNode
 from adapters.published import whose as whose_is
@@ -114,7 +115,7 @@ class Reading:
         Raises: as :meth:`read`.
         """
         started, now = time.monotonic(), datetime.now(UTC)
-        question = self._question(client, now)
+        question = self.question(client, now)
         sought, way, copy = await self._one(place, question)
         await self._tell(place, copy.whose, sought.answers, [copy.raw], client, question, started)
         version = copy.version if FHIR_ID.fullmatch(copy.version) else ""
@@ -138,7 +139,7 @@ class Reading:
             NotFound, ConsentDenied …: as :meth:`read`.
         """
         started, now = time.monotonic(), datetime.now(UTC)
-        question = self._question(client, now)
+        question = self.question(client, now)
         nodes = [one.node for one in self._gateway.nodes.placed() if isinstance(one.node, PublishedNode)]
         asked = [node for node in nodes if place.node in ("", node.id)]
         if place.node and not asked:
@@ -153,7 +154,11 @@ class Reading:
             newest = next((one for one in versions if whose_is(one)), None)
             if newest or place.type in IMPERSONAL:
                 whose = whose_is(newest) if newest else None
-                told = [one for one in versions if one.deleted or whose_is(one) == whose]
+                told = [
+                    one
+                    for one in versions
+                    if one.deleted or (whose_is(one) == whose and exchanged(place.type, one.body))
+                ]
                 bodies = [one.body for one in told]
                 persons = await node.numbers(newest) if newest else ()
                 await self._tell(place, persons, (), bodies, client, question, started)
@@ -169,13 +174,13 @@ class Reading:
             BadParameter: it is no address of a Patient here.
             NotPermitted, NotFound …: as :meth:`read`.
         """
-        place = place_of(reference, f"{self._gateway.settings.base_url.rstrip('/')}/fhir")
+        place = place_of(reference, f"{self._gateway.settings.base_url}/fhir")
         if place is None or place.type != "Patient":
             raise BadParameter(
                 "is no Patient/<id> and no fullUrl of one that came from here", field="patient"
             )
         gateway, now = self._gateway, datetime.now(UTC)
-        _, _, copy = await self._one(place, self._question(client, now))
+        _, _, copy = await self._one(place, self.question(client, now))
         rules = await rules_of(gateway, copy.whose, client.purpose, client.institution, now)
         against = [person for person, (_, rule) in zip(copy.whose, rules, strict=True) if not rule.permitted]
         return (against or copy.whose)[0]
@@ -195,7 +200,9 @@ class Reading:
         copies = [
             (f"{answer.report.node}/{rest}" if rest else answer.report.node, answer.copy)
             for answer in answers
-            if answer.copy and (answer.copy.whose or place.type in IMPERSONAL)
+            if answer.copy
+            and (answer.copy.whose or place.type in IMPERSONAL)
+            and exchanged(place.type, answer.copy.raw)
         ]
         return Sought(tuple(copies), answers)
 
@@ -228,21 +235,14 @@ class Reading:
         return sought, way, copy
 
     def _several(self, place: Place, ways: Sequence[str]) -> MultipleMatches:
-        base = f"{self._gateway.settings.base_url.rstrip('/')}/fhir"
+        base = f"{self._gateway.settings.base_url}/fhir"
         urls = ", ".join(f"{base}/{Place(place.type, place.id, way).below}" for way in sorted(ways))
         return MultipleMatches(f"several nodes have one of this id; read the one that you mean: {urls}")
 
-    def _question(self, client: Client, now: datetime) -> Question:
-        """Raises NotPermitted."""
-        client.require("his")
+    def question(self, client: Client, now: datetime) -> Question:
+        """What a client asks about nobody yet. Raises NotPermitted."""
         gateway = self._gateway
-        catalogue = gateway.rules.catalogue
-        if client.institution not in catalogue.institutions:
-            raise NotPermitted(
-                f"client {client.id} speaks for no institution of catalogue {catalogue.version}"
-            )
-        if client.purpose == BREAK_GLASS:
-            raise NotPermitted(f"client {client.id} has access for emergencies alone, which a check declares")
+        admit(gateway, client)
         return Question(
             id=new_id(now),
             person=NOBODY,
@@ -300,6 +300,24 @@ class Reading:
         if not consent.permitted:
             gateway.metrics.consent_denials.inc()
             raise ConsentDenied(consent.en)
+
+
+def exchanged(type_: str, raw: bytes) -> bool:
+    """Whether nodes are searched for such a resource: of Observations, for those of the laboratory."""
+    try:
+        return type_ != "Observation" or is_laboratory(read(raw, Head))
+    except Unreadable:
+        return False
+
+
+def admit(gateway: Gateway, client: Client) -> None:
+    """Raise NotPermitted unless the client may see what nodes have: a hospital, outside of emergencies."""
+    client.require("his")
+    catalogue = gateway.rules.catalogue
+    if client.institution not in catalogue.institutions:
+        raise NotPermitted(f"client {client.id} speaks for no institution of catalogue {catalogue.version}")
+    if client.purpose == BREAK_GLASS:
+        raise NotPermitted(f"client {client.id} has access for emergencies alone, which a check declares")
 
 
 async def consent_of(

@@ -13,10 +13,11 @@ what one wrote is no disclosure, and leaves no trace in the ledger.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from adapters import NodeFaulty, VersionTaken
 from adapters.fhir_copies import persons
@@ -28,9 +29,17 @@ from adapters.store import Held, Holding, attribute
 from gateway.access.clients import Client
 from gateway.errors import BadRequest, NotPermitted
 from gateway.evidence import Evidence, keep
-from gateway.holding import Said, held_of, is_number, node_of, nodes_of, pointers_to, written
+from gateway.holding import (
+    Said,
+    held_of,
+    is_number,
+    node_of,
+    nodes_of,
+    pointers_to,
+    subject_of,
+    written,
+)
 from gateway.ids import new_id
-from gateway.resources.tokens import tokens as tokens_of
 from gateway.resources.values import Change, Kept, VersionConflict
 from gateway.settings import NodeSettings
 from gateway.wiring import Gateway
@@ -84,8 +93,8 @@ class Repository:
         return [self._kept(held) for held in found]
 
     async def listed(self, type_: str, tokens: Sequence[str], limit: int) -> list[Kept]:
-        """The newest of a type, those with one of the tokens if any are given. A token that is the number of
-        a person finds what is his.
+        """The newest of a type; with tokens all that have one of them, and others that have its value under
+        another system. A token that is the number of a person finds what is his.
 
         Raises:
             IdentityRefused: such a number is malformed.
@@ -94,17 +103,23 @@ class Repository:
         named = {token: _person_in(token) for token in tokens}
         plain = [token.split("|", 2)[-1] for token, person in named.items() if person is None]
         found: list[Held] = []
-        if plain or not tokens:
-            found += await self._store.listed(self.node.id, type_, plain, limit)
         for person in {person for person in named.values() if person}:
             pseudonyms = await self._gateway.pseudonyms(person)
             held = await self._store.held(pseudonyms.all, _EVER, (self.node.id,), limit)
             found += [one for one in held if one.type == type_]
-        if tokens:
-            asked = {*tokens}
-            found = [one for one in {one.id: one for one in found}.values() if asked & {*tokens_of(one.body)}]
-        newest = sorted(found, key=lambda one: one.saved, reverse=True)
+            plain += pseudonyms.all
+        if plain or not tokens:
+            found += await self._store.listed(self.node.id, type_, plain, limit)
+        newest = sorted({one.id: one for one in found}.values(), key=lambda one: one.saved, reverse=True)
         return [self._kept(held) for held in newest[:limit]]
+
+    async def id_for(self, type_: str, tokens: Sequence[str]) -> str:
+        """Keyed, of the pseudonym where a token is the number of a person: the same on all replicas."""
+        told = [self.node.id, type_]
+        for token in sorted(tokens):
+            person = _person_in(token)
+            told.append((await self._gateway.pseudonyms(person)).current if person else token)
+        return await self._store.blinded("\n".join(told))
 
     async def put(self, changes: Sequence[Change]) -> list[Kept]:
         """Keep all of them or nothing, and put it on record.
@@ -193,6 +208,9 @@ class Repository:
             for name in {*standing, *looked}
             if name.startswith("Patient/") and (bodies.get(name) or name in standing)
         }
+        for name in [name for name in said if numbers.get(name)]:
+            if name not in standing or not whose(standing[name]):
+                await self._refuse_others(name, numbers[name], bodies.keys())
         of = {name: one for name, former in standing.items() if (one := whose(former))}
         of |= {name: known[0] for name, known in numbers.items() if known}
         of |= {
@@ -217,24 +235,46 @@ class Repository:
             pseudonym = persons_[holder].current if holder else ""
             if body:
                 theirs = written(holder) if holder else ""
-                held.append(held_of(self.node.id, name, body, now, person=pseudonym, whose=theirs))
+                new = held_of(self.node.id, name, body, now, person=pseudonym, whose=theirs)
+                # a Patient is found by each of his numbers, and held by the first
+                further = [await self._gateway.pseudonyms(number) for number in numbers.get(name, ())[1:]]
+                held.append(replace(new, tokens=(*new.tokens, *(known.current for known in further))))
             else:
-                at = standing[name].at if name in standing else now
-                held.append(Held(person=pseudonym, at=at, node=self.node.id, id=name, body=b"", saved=now))
+                held.append(self._gone(name, standing.get(name), pseudonym, now))
         presumed = [name for name in written_now if name.startswith("Patient/")]
         return _Write(
             held=held,
             of={name: of[name] for name in written_now if name in of},
-            known={
-                name: of[name]
-                for name in presumed
-                if name in of and name in said and not (name in standing and whose(standing[name]))
-            },
+            known={name: of[name] for name in presumed if name in of and name in said},
             persons=persons_,
             expected={
                 (self.node.id, name): standing[name].version if name in standing else 0 for name in presumed
             },
         )
+
+    def _gone(self, name: str, former: Held | None, person: str, now: datetime) -> Held:
+        """That something was deleted, which goes with its person, too, should he be known later only."""
+        return Held(
+            person=person,
+            at=former.at if former else now,
+            node=self.node.id,
+            id=name,
+            body=b"",
+            saved=now,
+            subject=subject_of(name, former.body) if former and not former.deleted else "",
+        )
+
+    async def _refuse_others(self, name: str, numbers: Sequence[Identifier], written: Set[str]) -> None:
+        """Raise BadRequest where a Patient comes to be known whom somebody else's resources name, other than
+        those that are ``written`` with him."""
+        known = [await self._gateway.pseudonyms(one) for one in numbers]
+        theirs = [pseudonym for one in known for pseudonym in one.all]
+        if {*await self._store.others(self.node.id, name, theirs)} - written:
+            raise BadRequest(
+                f"{name} is named by resources of another person; correct them in the same transaction, or"
+                " give this one another id",
+                field="Patient.identifier",
+            )
 
     async def _adopt(self, write: _Write, now: datetime) -> list[Held]:
         """What waited for the Patients who are known now, also those whom somebody else wrote meanwhile."""

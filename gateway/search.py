@@ -19,15 +19,16 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from adapters import Answer, Match, Node, Question, Report, elapsed_ms
+from adapters import Answer, Node, Question, Report, elapsed_ms
 from catalog import Kind
 from gateway.access.clients import Client
 from gateway.along import Along, Heard, shown_of, types_along
-from gateway.errors import Gone, NotFound, NotPermitted
+from gateway.errors import Gone, NotFound
 from gateway.evidence import Evidence, keep
 from gateway.finding import search
 from gateway.flow import waited_s
@@ -37,7 +38,7 @@ from gateway.merging import Shown, merged
 from gateway.model import ConsentRule
 from gateway.outcome import issues_of
 from gateway.pages import Paged
-from gateway.persons.consent import BREAK_GLASS
+from gateway.reading import admit
 from gateway.resources.conditions import opened
 from gateway.resources.query import Query
 from gateway.resources.searchset import Row, Searchset, ordered, shaped
@@ -110,7 +111,8 @@ class Searching:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._base = f"{gateway.settings.base_url.rstrip('/')}/fhir"
+        self._base = f"{gateway.settings.base_url}/fhir"
+        self._homes = partial(homes_of, gateway)
 
     async def answer(self, wanted: Wanted, client: Client) -> bytes:
         """Ask the nodes, record the exchange, and only then give the searchset.
@@ -162,7 +164,7 @@ class Searching:
             reports = tuple(report for one in heard.answers for report in (one.report, *one.behind))
         else:
             reports = gateway.broker.skip("not asked: the patient has not consented")
-        for answer in heard.answers:
+        for answer in (*heard.answers, *heard.along.values()):
             evidence.answer(answer)
         complete = consent.permitted and all(report.complete for report in reports)
         found = self._found(id_, wanted, heard, reports, consent)
@@ -232,20 +234,13 @@ class Searching:
 
     def _admit(self, client: Client, query: Query | None = None) -> None:
         """Raises NotPermitted."""
-        client.require("his")
-        catalogue = self._gateway.rules.catalogue
-        if client.institution not in catalogue.institutions:
-            raise NotPermitted(
-                f"client {client.id} speaks for no institution of catalogue {catalogue.version}"
-            )
-        if client.purpose == BREAK_GLASS:
-            raise NotPermitted(f"client {client.id} has access for emergencies alone, which a check declares")
+        admit(self._gateway, client)
         for type_ in types_along(query) if query else ():
             client.permit(type_, "s")
 
     async def _heard(self, wanted: Wanted, question: Question, bound: str) -> Heard:
         """What the nodes have of the type; of those that have some, also what may come along."""
-        query, along = wanted.query, dict[tuple[str, str], Sequence[Match]]()
+        query, along = wanted.query, dict[tuple[str, str], Answer]()
         further = replace(question, since=question.at - REACH)
 
         async def asked(node: Node, asking: Question) -> Answer:
@@ -255,10 +250,10 @@ class Searching:
                 left = max(asking.budget - (time.monotonic() - began), 0.001)
                 more = replace(further, budget=left, hops=asking.hops, asked=asking.asked)
                 told = await search(node, more, type_, BOUNDS[type_][0])
-                along[node.id, type_] = told.matches
-                if not told.report.complete:
-                    detail = f"what comes along of type {type_} is not known: {told.report.state}"
-                    report = replace(answer.report, fault=told.report.fault or "node", detail=detail)
+                along[node.id, type_] = told
+                for lacking in (one for one in (told.report, *told.behind) if not one.complete):
+                    detail = f"what comes along of type {type_} is not known: {lacking.node} {lacking.state}"
+                    report = replace(answer.report, fault=lacking.fault or "node", detail=detail)
                     answer = replace(answer, report=report)
             return answer
 
@@ -322,10 +317,11 @@ class Searching:
                 found[one.node, one.head.id] = one
         return [*found.values()], meant
 
-    def _homes(self, way: str) -> tuple[str, ...]:
-        """The base URLs under which the resources of a node are known: here, and at itself."""
-        urls = (one.settings.url.rstrip("/") for one in self._gateway.nodes.placed() if one.node.id == way)
-        return (f"{self._base}/nodes/{way}", *filter(None, urls))
+
+def homes_of(gateway: Gateway, way: str) -> tuple[str, ...]:
+    """The base URLs under which the resources of a node are known: here, and at itself."""
+    urls = (one.settings.url.rstrip("/") for one in gateway.nodes.placed() if one.node.id == way)
+    return (f"{gateway.settings.base_url}/fhir/nodes/{way}", *filter(None, urls))
 
 
 def _places(shown: Iterable[Shown]) -> tuple[tuple[str, str], ...]:

@@ -69,7 +69,7 @@ class Joining:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._head:
+        if self._head and not self.is_closing():  # else there is nobody any more, and the loop would complain
             self.write(b"")
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway._settings_checks import checked
@@ -190,8 +190,9 @@ class RetentionSettings(_Strict):
     index_days: int = Field(
         default=366,
         ge=1,
-        description="results that were published here, and pointers to where results are, by the result's"
-        " time",
+        description="results that were published here, in all versions, and pointers to where results are,"
+        " by the result's time; what has no time of its own (a Patient, an Organization) by when it was"
+        " written or, if a Patient, last referred to",
     )
 
 
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
         pattern=r"^[a-z][a-z0-9]{0,15}$", description="short id, in key ids and the log's origin"
     )
     region: str = Field(description="region code of the gateway's own area")
-    base_url: str = Field(
+    base_url: Annotated[str, AfterValidator(lambda url: url.rstrip("/"))] = Field(
         pattern=r"^https?://[!-~]{1,170}$", description="address under which others reach it; it is in marks"
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -295,7 +296,10 @@ class Settings(BaseSettings):
         description="seconds between two looks for withdrawn marks of others, and for their keys, at most 60",
     )
     notify_s: float = Field(
-        default=2, ge=0.01, le=3600, description="seconds between two looks for what subscriptions are told of"
+        default=2,
+        ge=0.01,
+        le=3600,
+        description="seconds between two looks for what subscriptions are told of",
     )
     notify_retry_s: float = Field(
         default=30,

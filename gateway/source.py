@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -33,10 +32,10 @@ from starlette.routing import Route
 
 from gateway.body import BadBody, receive
 from gateway.errors import Failure, GatewayError, Gone, Row, failure_of, outcome_of
-from gateway.outcome import passed_over
 from gateway.resources import local
 from gateway.resources.bundles import Bundles
 from gateway.resources.file_shelf import FileShelf
+from gateway.resources.intake import beside
 from gateway.resources.interactions import Call, Interactions, Reply, call_of, offered
 from gateway.resources.parameters import INCLUDES, TABLE, revincludes
 from gateway.resources.query import pairs_of, query_of
@@ -92,7 +91,7 @@ class _Source:
         type_, id_ = request.path_params["type"], request.path_params.get("id", "")
         offered(type_)
         mode = request.query_params.get("mode", "")
-        return Response(validate(raw, type_, id_, mode), media_type=MEDIA)
+        return Response(await beside(validate, raw, type_, id_, mode), media_type=MEDIA)
 
     async def search(self, request: Request) -> Response:
         """``POST [base]/<Type>/_search``."""
@@ -118,10 +117,8 @@ class _Source:
         return await writes.look(call)
 
     async def _found(self, type_: str, query: bytes, base: str, lenient: bool) -> bytes:
-        wanted = query_of(type_, pairs_of(query), lenient=lenient)
+        wanted = query_of(type_, pairs_of(query), lenient=lenient, own=True)
         found = await local.search(self.shelf, wanted, (base,))
-        if passed := passed_over(wanted):
-            found = replace(found, outcome=msgspec.json.encode(passed))
         name = uuid.uuid4().hex if found.paged else ""
         if name:
             self.pages[name] = found
@@ -151,7 +148,7 @@ def create_source(store_path: Path, *, institution: str) -> Starlette:
             Route("/{type}/_search", source.search, methods=["POST"]),
             Route("/{type}/$validate", source.validate, methods=["POST"]),
             Route("/{type}/{id}/$validate", source.validate, methods=["POST"]),
-            Route("/{path:path}", source.instance, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+            Route("/{path:path}", source.instance, methods=["GET", "POST", "PUT", "DELETE"]),
         ],
         exception_handlers=dict.fromkeys((BadBody, GatewayError, HTTPException, Exception), _refuse),
         lifespan=lifespan,

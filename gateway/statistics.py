@@ -43,7 +43,8 @@ _DAY = timedelta(days=1)
 
 class Query(Struct, frozen=True, kw_only=True):
     """What is asked for: both days count in full, in Asia/Shanghai. Counts below ``threshold`` are hidden.
-    ``moment``: checks at the order, or at reception, where nothing was planned; never both."""
+    ``moment``: checks at the order, at reception or about reports, where nothing was planned; never together.
+    """
 
     from_: date
     to: date
@@ -113,7 +114,7 @@ class Statistics(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """Counts and rates of the checks answered in a period, and of what was told of them until now.
 
     ``side``: whose statistics these are, those of the institutions that asked (``receiver``) or of those that
-    issued the results. ``moment``: the checks that are counted, those at the order or those at reception.
+    issued the results. ``moment``: the checks that are counted, at the order, at reception or about reports.
     ``institution``: the one that they are limited to, or empty.
     """
 

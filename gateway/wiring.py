@@ -62,7 +62,7 @@ class Gateway(Struct, kw_only=True):
     sites: Sites
     origin: str
     hash_name: HashName
-    store: Store
+    store: SealedStore
     sequencer: Sequencer
     broker: Broker
     pointers: Pointers
@@ -255,7 +255,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
             nodes=nodes,
             marker=Marker(
                 settings.owner,
-                f"{settings.base_url.rstrip('/')}/trust/status",
+                f"{settings.base_url}/trust/status",
                 signing,
                 store,
                 shared,

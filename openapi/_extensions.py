@@ -73,7 +73,7 @@ def structures() -> Iterator[Resource]:
         extensions.RECOGNITION,
         "Recognition 互认结论",
         "The verdict on a prior result, with its reasons, its mark and the version of the catalogue",
-        ("Bundle.entry", "Parameters.parameter"),
+        ("Parameters.parameter",),
         (
             ("verdict", "code", "1..1", "The verdict, a code of CodeSystem/verdicts"),
             ("catalogue", "string", "1..1", "The version of the catalogue that was decided under"),

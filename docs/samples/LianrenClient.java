@@ -19,7 +19,7 @@ import java.util.stream.Collectors;
 
 public final class LianrenClient {
 
-    /** The gateway cannot answer now (503), is busy (429), or cannot be reached: go on as without it. */
+    /** The gateway cannot answer now (5xx), is busy (429), or cannot be reached: go on as without it. */
     public static final class Unavailable extends Exception {
         Unavailable(String message) {
             super(message);
@@ -104,7 +104,7 @@ public final class LianrenClient {
             try {
                 HttpResponse<String> answer = http.send(
                         request, HttpResponse.BodyHandlers.ofString(StandardCharsets.UTF_8));
-                if (answer.statusCode() == 429 || answer.statusCode() == 503) {
+                if (answer.statusCode() == 429 || answer.statusCode() >= 500) {
                     throw new Unavailable("the gateway does not answer now");
                 }
                 if (answer.statusCode() >= 400) {

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 class Unavailable(Exception):
-    """The gateway cannot answer now (503), is busy (429), or cannot be reached: go on as without it."""
+    """The gateway cannot answer now (5xx), is busy (429), or cannot be reached: go on as without it."""
 
 
 class Refused(Exception):
@@ -87,8 +87,8 @@ class Lianren:
             if again:  # with the same request id, so that it counts once
                 return self._post(path, body, again=False)
             raise Unavailable("the gateway cannot be reached") from wrong
-        if answer.status_code in (429, 503):
-            raise Unavailable(answer.json()["detail"])
+        if answer.status_code == 429 or answer.is_server_error:
+            raise Unavailable("the gateway does not answer now")
         if answer.is_error:
             raise Refused(answer.json())
         return dict(answer.json())

@@ -93,7 +93,7 @@ class Tokens:
         self._sources = key_sources(settings.clients, log)
         self._seen: Iterable[PublicKey] = ()
         self._by_kid: dict[str, PublicKey] = {}
-        self.issuer = settings.base_url.rstrip("/")
+        self.issuer = settings.base_url
         self.endpoint = f"{self.issuer}/oauth/token"
 
     async def aclose(self) -> None:

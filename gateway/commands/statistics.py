@@ -24,7 +24,7 @@ def statistics(
         str, typer.Option(help="What a row is: region, institution, item, day, week, month or reason.")
     ] = "institution",
     side: Annotated[str, typer.Option(help="Whose statistics: receiver or issuer.")] = "receiver",
-    moment: Annotated[str, typer.Option(help="Which checks: at the order, or at reception.")] = "order",
+    moment: Annotated[str, typer.Option(help="Which checks: order, reception or report.")] = "order",
     threshold: Annotated[int, typer.Option(help="Counts from 1 to one below this are hidden.")] = 5,
     gateway: Annotated[str, typer.Option(help="Base address of the gateway.")] = "http://127.0.0.1:8080",
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token.")] = None,
@@ -66,7 +66,7 @@ def _print(table: Statistics) -> None:
 
     out = console()
     where = f", {table.institution}" if table.institution else ""
-    about = "at the order" if table.moment == "order" else "at reception"
+    about = {"order": "at the order", "reception": "at reception", "report": "about reports"}[table.moment]
     out.print(f"{table.from_} – {table.to} (Asia/Shanghai), {about}, by {table.by}, {table.side} side{where}")
     words = table.definitions.counts
     heading = [table.by, "", *(count.name_zh for count in words)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -150,6 +151,7 @@ class Exporting:
                 if document.id >= end:
                     return
                 yield msgspec.json.decode(document.body, type=KeptCheck).answer
+                await asyncio.sleep(0)  # so that others are served between two of a page
             after = page[-1].id
 
     async def drop(self, id_: str, client: Client) -> None:

@@ -11,8 +11,9 @@ from msgspec import Struct
 from starlette.types import Scope
 
 from gateway._code_systems import Coding
-from gateway.errors import BadParameter, NotAcceptable
-from gateway.faces.common import FHIR_JSON, JSON, body_of
+from gateway.errors import BadParameter
+from gateway.faces.common import body_of
+from gateway.resources.formats import refuse_format
 
 FORM = "application/x-www-form-urlencoded"
 _STRINGS = ("String", "Code", "Uri", "Canonical", "Url", "Id", "Markdown", "Instant")
@@ -25,7 +26,6 @@ _ELEMENTS = {
     "concept": ("valueCodeableConcept",),
 }
 """The elements of a parameter by its kind."""
-_FORMATS = ("json", JSON, FHIR_JSON)
 _EVERYWHERE = {"_format": "text", "_pretty": "text"}
 _MOST = 1000
 
@@ -217,8 +217,7 @@ def _checked(
         message = f"not offered here: {', '.join(wrong)}; offered are {', '.join(offered)}"
         raise BadParameter(message, field=wrong[0])
     asked = Asked(found)
-    if asked.text("_format").partition(";")[0].replace(" ", "+") not in ("", *_FORMATS):
-        raise NotAcceptable("only json is spoken here", field="_format")
+    refuse_format(asked.text("_format"))
     return asked
 
 

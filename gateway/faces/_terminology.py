@@ -30,27 +30,36 @@ from gateway.wiring import Gateway
 
 KEPT = 4
 """How many terminologies of other versions are kept."""
+TRANSLATED, LONGEST = 4096, 512
+"""How many translations are kept, of queries of at most how many characters."""
 
 
 class Terminologies:
-    """The terminology in force, and the latest others that were asked for.
-
-    Attributes:
-        translated: query → answer of ``$translate``, kept until other rules are in force.
-    """
+    """The terminology in force, and the latest others that were asked for."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._now: Terminology | None = None
         self._others: OrderedDict[str, Terminology] = OrderedDict()
-        self.translated: dict[bytes, bytes] = {}
+        self._translated: dict[bytes, bytes] = {}
+
+    @property
+    def translated(self) -> dict[bytes, bytes]:
+        """Query → answer of ``$translate``, by the rules in force."""
+        self.now()
+        return self._translated
+
+    def keep(self, query: bytes, answer: bytes) -> None:
+        """Keep an answer of ``$translate``, as far as there is room."""
+        if len(self.translated) < TRANSLATED and len(query) <= LONGEST:
+            self._translated[query] = answer
 
     def now(self) -> Terminology:
         """That of the rules in force."""
         rules = self._gateway.rules
         if self._now is None or self._now.rules is not rules:
             self._now = Terminology(rules)
-            self.translated = {}
+            self._translated = {}
         return self._now
 
     async def under(self, label: str) -> Terminology:

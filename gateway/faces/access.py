@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters import StoreUnavailable
 from gateway.access.clients import Client
 from gateway.body import BadBody, whole
 from gateway.errors import NotAuthenticated, TooManyRequests
@@ -69,7 +70,7 @@ class Access:
                 receive = _again(body, receive)
                 await _signed(gateway, client, scope, body)
             state["client"] = client
-        except (NotAuthenticated, TooManyRequests, BadBody) as refused:
+        except (NotAuthenticated, TooManyRequests, BadBody, StoreUnavailable) as refused:
             state["client"] = refused
         return receive
 
@@ -78,7 +79,7 @@ async def _signed(gateway: Gateway, client: Client, scope: Scope, body: bytes) -
     """Whether a key of the client's owner signed this very request, now and for the first time."""
     query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
     path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-    url = f"{gateway.settings.base_url.rstrip('/')}{path}{query}"
+    url = f"{gateway.settings.base_url}{path}{query}"
     headers: Mapping[str, str] = Headers(scope=scope)
 
     def key_of(kid: str, at: datetime) -> PublicKey:

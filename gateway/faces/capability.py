@@ -16,7 +16,7 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from catalog.fhir import BASE
-from gateway.errors import BadParameter, NotAcceptable
+from gateway.errors import BadParameter
 from gateway.faces import (
     audit_events,
     consent_fhir,
@@ -99,7 +99,7 @@ def statement(gateway: Gateway, version: str) -> _Resource:
         "kind": "instance",
         "instantiates": [REQUIREMENTS],
         "software": {"name": "Lianren", "version": version},
-        "implementation": {"description": settings.name, "url": f"{settings.base_url.rstrip('/')}/fhir"},
+        "implementation": {"description": settings.name, "url": f"{settings.base_url}/fhir"},
         "fhirVersion": "4.0.1",
         "format": [FHIR_JSON, "json"],
         "implementationGuide": [GUIDE],
@@ -144,12 +144,12 @@ class Capabilities:
             raise BadParameter("must be full, normative or terminology", field="mode")
         if summary not in ("true", "false", "text", "data"):
             raise BadParameter("must be true, false, text or data", field="_summary")
-        now = self._terminologies.now()
-        key = (mode, summary, now.version if mode == "terminology" else "")
+        now = self._terminologies.now() if mode == "terminology" else None
+        key = (mode, summary, now.version if now else "")
         kept = self._told.get(key)
         if kept is None:
             whole = statement(self._gateway, self._version)
-            if mode == "terminology":
+            if now:
                 whole = terminology.statement(now, whole)
             body = msgspec.json.encode(_summarised(whole, summary))
             kept = self._told[key] = _Told(body, f'W/"{hashlib.sha256(body).hexdigest()[:32]}"')
@@ -173,22 +173,15 @@ def _in_short(told: _Resource) -> _Resource:
 
 @router.get(
     "/metadata",
-    openapi_extra=describe(media_type=FHIR_JSON, token=False, refusals=(400, 406)),
+    openapi_extra=describe(media_type=FHIR_JSON, token=False, refusals=(400,)),
     summary="CapabilityStatement",
 )
 async def metadata(request: Request) -> Response:
     """What this server offers: no more than works."""
     asked = from_query(request.scope["query_string"], OFFERED, ignore=True)
-    refuse_other_formats(request.headers.get("accept", ""))
     capabilities: Capabilities = request.app.state.capabilities
     told = capabilities.told(asked.text("mode") or "full", asked.text("_summary") or "false")
     headers = {"ETag": told.tag, "Cache-Control": "no-cache"}
     if told.tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(told.body, headers=headers, media_type=FHIR_JSON)
-
-
-def refuse_other_formats(accept: str) -> None:
-    """Raises NotAcceptable for a caller who takes no JSON (RFC 9110 section 12.5.1)."""
-    if accept and "json" not in accept and "*/*" not in accept and "application/*" not in accept:
-        raise NotAcceptable("only json is spoken here: Accept: application/fhir+json", field="Accept")

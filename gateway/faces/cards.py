@@ -22,7 +22,7 @@ from recognition.window import in_shanghai
 REASONS_SYSTEM = "https://lianren.example/fhir/CodeSystem/reasons"
 MOST_LINES = 40
 """Results that a card lists; the decision that goes along has them all."""
-_HISTORY = "all"
+_HISTORY, _NAME = "all", 60
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()<>!|~&]")  # no name begins a line, where more would count
 _LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)  # GFM 6.9: without any markup
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")  # DICOM PS3.5 section 9.1
@@ -88,7 +88,7 @@ def _serves(verdict: VerdictOut, codes: Iterable[str]) -> bool:
 
 def _unnamed(unnamed: Unnamed, answer: CheckAnswer) -> dict[str, Any]:
     return {
-        "summary": _short(f"{unnamed.name}：未能对应到互认目录，未作查询"),
+        "summary": _short(f"{_short(unnamed.name, _NAME)}：未能对应到互认目录，未作查询"),
         "indicator": "info",
         "detail": f"{_text(unnamed.zh)} ({_text(unnamed.en)})"
         + (f"\n\n名称登记号 review id: {unnamed.review}" if unnamed.review else ""),
@@ -108,7 +108,7 @@ def _order(card: str, advice: AdviceOut, answer: CheckAnswer, viewer: str) -> di
     first = [f"{_text(advice.zh)}\n"]
     first += [f"- {_text(answer.consent.zh)}"] if answer.consent.zh else []
     first += [f"- 首选 {_text(best.item.name)}：{_text(best.zh)}" for best in advice.best if best.others]
-    return _card(card, f"{advice.planned}：{advice.zh}", first, about, answer, viewer)
+    return _card(card, f"{_short(advice.planned, _NAME)}：{advice.zh}", first, about, answer, viewer)
 
 
 def _history(answer: CheckAnswer, viewer: str) -> list[dict[str, Any]]:
@@ -195,9 +195,9 @@ def _source(answer: CheckAnswer) -> dict[str, str]:
     return {"label": f"联认 {answer.catalogue.version}"}
 
 
-def _short(summary: str) -> str:
-    """A summary has fewer than 140 characters."""
-    return summary if len(summary) < 140 else f"{summary[:138]}…"
+def _short(words: str, most: int = 140) -> str:
+    """Fewer characters than ``most``: 140 for a summary, less for a name that what matters comes after."""
+    return words if len(words) < most else f"{words[: most - 2]}…"
 
 
 def _value(verdict: VerdictOut) -> str:

@@ -26,6 +26,7 @@ from gateway.faces.describe import describe
 from gateway.faces.orders import patient_by, valid
 from gateway.persons.consent import Decision
 from gateway.persons.consenting import ConsentIn, ConsentOut
+from gateway.resources.formats import refuse_format
 from gateway.settings import PurposeOfUse
 
 router = APIRouter(prefix="/fhir/Consent", tags=["fhir"])
@@ -105,6 +106,7 @@ async def search(request: Request) -> Response:
     asked = dict(fields)
     if request.url.query or len(asked) != len(fields) or asked.keys() - {PATIENT, "_format"}:
         raise BadParameter(f"the one parameter is {PATIENT}, once, and in the body", field="parameters")
+    refuse_format(asked.get("_format", ""))
     system, bar, value = asked.get(PATIENT, "").partition("|")
     if not bar:
         raise BadParameter("is missing or has no system; send <system>|<number>", field=PATIENT)

@@ -24,6 +24,7 @@ def describe(
     *,
     media_type: str = JSON,
     refusals: Sequence[int] = (),
+    refused: Sequence[str] = (),
     query: Sequence[tuple[str, str]] = (),
     token: bool = True,
 ) -> dict[str, Any]:
@@ -32,16 +33,21 @@ def describe(
     Args:
         body, answer: what it reads and answers; any JSON object where there is no type for it.
         media_type: of both; a FHIR resource has no schema here.
-        refusals: statuses that it answers besides 503.
+        refusals: statuses that it answers besides those that all of its kind do.
+        refused: media types of refusals, besides that of its kind.
         query: its query parameters, each with its meaning; all are whole numbers.
         token: whether it needs one.
     """
     fhir = media_type == FHIR_JSON
     refusal = {FHIR_JSON: _OUTCOME} if fhir else {PROBLEM_JSON: {"schema": _schema(Problem)}}
+    refusal |= {
+        media: _OUTCOME if media == FHIR_JSON else {"schema": {"type": "string"}} for media in refused
+    }
     responses: dict[str, Any] = {
         "200": {"description": "The answer", "content": {media_type: {"schema": _schema(answer, media_type)}}}
     }
-    for status in sorted({*refusals, *((401, 403, 429) if token else ()), 503}):
+    always = {503, *((401, 403, 429) if token else ()), *((406,) if fhir else ())}
+    for status in sorted({*refusals, *always}):
         responses[str(status)] = {"description": "Refused; see docs/errors.md", "content": refusal}
     extra: dict[str, Any] = {_RESPONSES: responses}
     if token:

@@ -14,6 +14,8 @@ from msgspec import Struct
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.resources.formats import refuse_other_formats
+
 
 class Answered(NamedTuple):
     """An answer with a status and headers of its own."""
@@ -46,7 +48,7 @@ class Direct:
     """Pure ASGI, ahead of what else stands before the router of ``app``; ``inner`` gets all other requests.
 
     It stands inside of :class:`~gateway.faces.common.Guard`, which gives requests their ids and errors their
-    shape, and takes a slash off the end of FHIR addresses.
+    shape, takes a slash off the end of FHIR addresses, and refuses who takes no JSON there.
     """
 
     def __init__(self, inner: ASGIApp, app: FastAPI, routes: Iterable[Quick]) -> None:
@@ -64,9 +66,10 @@ class Direct:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] == "http":
-            if scope["path"].startswith("/fhir/"):
-                scope["path"] = scope["path"].rstrip("/")
             method, path = scope["method"], scope["path"]
+            if path.startswith("/fhir/") or path == "/fhir":
+                path = scope["path"] = path.rstrip("/")
+                refuse_other_formats(scope["query_string"], scope["headers"])
             found = self._quick.get((method, path))
             if not found and "$" not in path:
                 found = self._quick.get((method, path[: path.find("/", len("/fhir/")) + 1]))

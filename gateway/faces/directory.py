@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from msgspec.structs import replace
 from starlette.responses import Response
@@ -19,7 +18,6 @@ from gateway.faces._parameters import lenient
 from gateway.faces.common import FHIR_JSON, client_of
 from gateway.faces.describe import describe
 from gateway.faces.search import FORM, searched
-from gateway.outcome import passed_over
 from gateway.pages import Paged
 from gateway.resources.interactions import call_of, shown
 from gateway.resources.parameters import TABLE
@@ -32,11 +30,11 @@ _REFUSALS = (400, 403, 404, 405)
 
 def capabilities() -> list[dict[str, Any]]:
     """What the CapabilityStatement says of it."""
-    read = [{"code": "read"}, {"code": "search-type"}]
+    words = {"Practitioner": {"documentation": "an identifier that may be a person's by POST _search alone"}}
     return [
         {
             "type": type_,
-            "interaction": read,
+            "interaction": [{"code": "read"}, {"code": "search-type", **words.get(type_, {})}],
             "searchParam": [{"name": name, "type": one.kind} for name, one in TABLE[type_].items()],
         }
         for type_ in TYPES
@@ -71,10 +69,8 @@ async def _found(app: FastAPI, type_: str, pairs: Pairs, node: str, client: str,
     query = query_of(type_, pairs, lenient=ignore)
     query = replace(query, told=tuple(pair for pair in query.told if not _personal(type_, *pair)))
     found = await directory.search(query, node)
-    if query.ignored:
-        found = replace(found, outcome=msgspec.json.encode(passed_over(query)))
     name = await gateway.pages.keep(Paged(client=client, type=type_, found=found))
-    return found.page(f"{gateway.settings.base_url.rstrip('/')}/fhir", 0, name)
+    return found.page(f"{gateway.settings.base_url}/fhir", 0, name)
 
 
 def _personal(type_: str, name: str, text: str) -> bool:
@@ -85,9 +81,9 @@ def _personal(type_: str, name: str, text: str) -> bool:
 async def _read(request: Request) -> Response:
     """The Endpoint of an institution that this gateway is responsible for."""
     client_of(request)
-    id_ = request.path_params["id"]
+    id_, query = request.path_params["id"], request.scope["query_string"].decode("latin-1")
     kept = await request.app.state.directory.institutions.get("Endpoint", id_)
-    reply = shown(kept, call_of("GET", f"Endpoint/{id_}", request.headers))
+    reply = shown(kept, call_of("GET", f"Endpoint/{id_}", request.headers, query))
     headers = {"Cache-Control": "no-store", **reply.headers}
     return Response(reply.body, reply.status, headers, FHIR_JSON if reply.body else None)
 

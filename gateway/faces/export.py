@@ -7,9 +7,10 @@ manifest: no client ever waits for a 202 there.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -33,6 +34,8 @@ _MEANT = {
     "_since": "a moment: what was recorded then or later",
     "_outputFormat": NDJSON,
 }
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Between these a time zone and clocks that differ can be reckoned with."""
 _FORMATS = ("", NDJSON, "application/ndjson", "ndjson")
 
 
@@ -66,7 +69,8 @@ async def by_query(request: Request) -> Response:
     """For auditors, with ``Prefer: respond-async``. That it was asked for is recorded."""
     client_of(request)
     asked = from_query(request.scope["query_string"], OFFERED, ignore=lenient(request.scope))
-    return await _begin(request, asked, f"?{request.url.query}" if request.url.query else "")
+    understood = [(name, text) for name, texts in asked.values.items() for text in texts]
+    return await _begin(request, asked, f"?{urlencode(understood, safe=',:/')}" if understood else "")
 
 
 @router.post(
@@ -105,7 +109,7 @@ def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
-            return moment
+            return min(max(moment, _EARLIEST), _LATEST)
     except ValueError:
         pass
     raise BadParameter("must be an instant such as 2026-11-22T08:00:00+08:00", field="_since")
@@ -113,7 +117,7 @@ def _moment(text: str) -> datetime | None:
 
 @router.get(
     "/_export/{export_id}",
-    openapi_extra=describe(media_type=JSON, refusals=(403, 404)),
+    openapi_extra=describe(media_type=JSON, refusals=(403, 404), refused=(FHIR_JSON,)),
     summary="The manifest of an export",
 )
 async def manifest(export_id: str, request: Request) -> Response:
@@ -144,7 +148,7 @@ async def drop(export_id: str, request: Request) -> Response:
 
 @router.get(
     "/_export/{export_id}/{name}",
-    openapi_extra=describe(media_type=NDJSON, refusals=(403, 404)),
+    openapi_extra=describe(media_type=NDJSON, refusals=(403, 404), refused=(FHIR_JSON,)),
     summary="One file of an export",
 )
 async def file(export_id: str, name: str, request: Request) -> Response:

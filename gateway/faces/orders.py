@@ -21,7 +21,7 @@ from gateway.model import CheckRequest, PersonIn, PlannedIn
 from gateway.terminology import LOCAL_SYSTEM, LOINC, PANEL_SYSTEM, WST_886
 from mapping.tables import tables
 from security.errors import IdentityRefused
-from security.identity import HEALTH_CARD_SYSTEM, RESIDENT_SYSTEM, SYSTEMS, identifier_in
+from security.identity import HEALTH_CARD_SYSTEM, RESIDENT_SYSTEM, SYSTEMS, Identifier, identifier_in
 
 _CATALOGUE = (ITEM_SYSTEM, PANEL_SYSTEM)
 _KNOWN = ", ".join(SYSTEMS)
@@ -192,23 +192,27 @@ def patient_by(identifiers: Sequence[object], field: str) -> PersonIn:
     """The person of the first Identifier of a system known here that is in use.
 
     Raises:
-        BadRequest: there is none.
+        BadRequest: there is none, or two resident numbers, one of which is another person's.
         IdentityRefused: its number is malformed.
     """
+    found: list[Identifier] = []
     for number, entry in enumerate(identifiers):
         if not isinstance(entry, dict) or entry.get("use") == "old":  # one written wrongly may be another's
             continue
         system, value = entry.get("system"), entry.get("value")
-        if not (isinstance(system, str) and isinstance(value, str)):
+        if not (isinstance(system, str) and isinstance(value, str)) or (found and system != RESIDENT_SYSTEM):
             continue
         try:
             person = identifier_in(system, value)
         except IdentityRefused as refused:
             refused.field = f"{field}.identifier[{number}].value"
             raise
-        if person:
-            return PersonIn(person.type, person.text)
-    raise BadRequest(f"has no identifier of a system known here: {_KNOWN}", field=f"{field}.identifier")
+        found += [person] if person else []
+    if not found:
+        raise BadRequest(f"has no identifier of a system known here: {_KNOWN}", field=f"{field}.identifier")
+    if len({person.value for person in found if person.system == RESIDENT_SYSTEM}) > 1:
+        raise BadRequest("has two resident numbers; say of one that it is old", field=f"{field}.identifier")
+    return PersonIn(found[0].type, found[0].text)
 
 
 def _planned(order: Mapping[str, Any], field: str, catalogue: Catalogue) -> PlannedIn:

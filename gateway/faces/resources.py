@@ -28,6 +28,7 @@ from gateway.reading import Reading
 from gateway.repository import Repository, own
 from gateway.resources import local
 from gateway.resources.bundles import Bundles
+from gateway.resources.intake import beside
 from gateway.resources.interactions import (
     Call,
     Interactions,
@@ -46,7 +47,7 @@ from gateway.wiring import Gateway
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 _AT_NODE = "/nodes/{node:node}"
-_REFUSALS = (400, 404, 409, 410, 412, 413, 415, 422)
+_REFUSALS = (400, 404, 405, 409, 410, 412, 413, 415, 422)
 
 
 class _Type(Convertor[str]):
@@ -76,7 +77,7 @@ class Resources:
 
     def __init__(self, app: FastAPI, client: Client, node: str = "") -> None:
         gateway: Gateway = app.state.gateway
-        root = f"{gateway.settings.base_url.rstrip('/')}/fhir"
+        root = f"{gateway.settings.base_url}/fhir"
         self._app = app
         self._gateway = gateway
         self._client = client
@@ -87,7 +88,7 @@ class Resources:
         """A read, a former version, or a history: of the publisher's own, or at the nodes.
 
         Raises:
-            NotFound, Gone, NotOffered …: see :class:`Interactions` and :class:`gateway.reading.Reading`.
+            NotFound, Gone …: see :class:`Interactions` and :class:`gateway.reading.Reading`.
         """
         parts = offered(call.path)
         mine = self._mine()
@@ -112,7 +113,7 @@ class Resources:
             case ["_history", version]:
                 place = Place(parts[0], parts[1], self._node, version)
             case _:
-                raise not_offered(call)
+                return shown(None, call)
         kept = await reading.read(place, self._client)
         placed = self._gateway.nodes.placed()
         published = any(one.node.id == kept.node and isinstance(one.node, PublishedNode) for one in placed)
@@ -131,7 +132,7 @@ class Resources:
         """A search in a Bundle: a publisher's of its own node; nodes are searched by ``_search``."""
         if mine is None:
             raise not_offered(call)
-        query = query_of(call.parts[0], pairs_of(call.query.encode()))
+        query = query_of(call.parts[0], pairs_of(call.query.encode()), own=True)
         return Reply(status=200, body=(await local.search(mine, query, (self.base,))).page(self.base))
 
     def _mine(self) -> Repository | None:
@@ -196,7 +197,8 @@ async def check(request: Request) -> Response:
     client_of(request)
     raw = await body_of(request, FHIR_JSON, JSON)
     of, id_ = request.path_params["type"], request.path_params.get("id", "")
-    return Response(validate(raw, of, id_, request.query_params.get("mode", "")), media_type=FHIR_JSON)
+    found = await beside(validate, raw, of, id_, request.query_params.get("mode", ""))
+    return Response(found, media_type=FHIR_JSON)
 
 
 def capabilities() -> list[dict[str, Any]]:

@@ -15,9 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-import msgspec
 from fastapi import APIRouter, FastAPI, Request
-from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
@@ -25,17 +23,15 @@ from gateway.access.clients import Client
 from gateway.body import receive as take_in
 from gateway.errors import BadParameter
 from gateway.faces._parameters import lenient
+from gateway.faces._search_own import home, read_one, search_own, single
 from gateway.faces.common import FHIR_JSON, let_in
 from gateway.faces.describe import describe
 from gateway.faces.direct import Quick, quick
-from gateway.outcome import passed_over
-from gateway.pages import Paged
 from gateway.reading import Reading
-from gateway.repository import own
-from gateway.resources import local
+from gateway.resources.conditions import CHAINS
 from gateway.resources.parameters import INCLUDES, TABLE, revincludes
 from gateway.resources.query import CONTROLS, Pairs, numbered, pairs_of, personal, query_of
-from gateway.resources.values import SEARCHED, STORED
+from gateway.resources.values import SEARCHED, STORED, Place
 from gateway.search import Searching, Wanted
 from gateway.wiring import Gateway
 from security.errors import IdentityRefused
@@ -51,6 +47,7 @@ LONGEST = 60.0
 _FORM = frozenset({FORM})
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,3})\"?\s*(?=[,;]|$)")
 _REFERRING = ("patient", "subject", "patient:Patient", "subject:Patient")
+_BY_NUMBER = (*CHAINS, "patient:identifier", "subject:identifier")
 _REFUSALS = (400, 403, 404, 422)
 
 
@@ -87,20 +84,15 @@ async def searched(
 ) -> bytes:
     """The first page of a search. Raises what its parameters, the client and the nodes give reason for."""
     gateway = cast("Gateway", app.state.gateway)
-    base = f"{gateway.settings.base_url.rstrip('/')}/fhir"
     named = [pair for pair in pairs if _names_person(type_, *pair)]
-    publishing = "publisher" in client.roles and not (named and "his" in client.roles)
-    if publishing or type_ not in SEARCHED:
-        query = query_of(type_, pairs, lenient=lenient(scope))
-        shelf = own(gateway, client, way)
-        homes, below = (f"{base}/nodes/{shelf.node.id}", base), f"nodes/{way}/" if way else ""
-        found = await local.search(shelf, query, homes, below)
-        if query.ignored:
-            found = replace(found, outcome=msgspec.json.encode(passed_over(query)))
-        name = await gateway.pages.keep(Paged(client=client.id, type=type_, found=found))
-        return found.page(base, 0, name)
+    id_ = "" if named else single(pairs)
+    if type_ not in SEARCHED or await _own(gateway, type_, named, id_, client, way):
+        return await search_own(gateway, type_, pairs, client, way, ignore=lenient(scope))
     client.require("his")
-    person = await _person(type_, named, cast("Reading", app.state.reading), client, way)
+    if id_:
+        query = query_of(type_, pairs, lenient=lenient(scope))
+        return await read_one(app, query, Place(type_, id_, way), client)
+    person = await _person(app, type_, named, client, way)
     apart = [pair for pair in named if pair[0] != "_id"]
     query = query_of(type_, pairs, lenient=lenient(scope), apart=apart)
     seconds = _seconds(scope) or gateway.settings.search_deadline_ms / 1000
@@ -108,12 +100,25 @@ async def searched(
     return await cast("Searching", app.state.searching).answer(wanted, client)
 
 
+async def _own(gateway: Gateway, type_: str, named: Pairs, id_: str, client: Client, way: str) -> bool:
+    """Whether a search is one of the publisher's own node: any that only a publisher sends; of one who is a
+    hospital as well, those that name nobody, what stands there, or his own Patients whom nobody knows."""
+    if "publisher" not in client.roles or "his" not in client.roles:
+        return "publisher" in client.roles
+    if id_:
+        return bool(await home(gateway, [f"{type_}/{id_}"], client, way, unknown=False))
+    if any(name not in (*_REFERRING, "_id") for name, _ in named):
+        return False
+    patients = [_reference(text) for _, listed in named for text in listed.split(",")]
+    return not named or bool(await home(gateway, patients, client, way, unknown=True))
+
+
 async def _asked(app: FastAPI, type_: str, scope: Scope, receive: Receive, way: str = "") -> bytes:
     client, settings = let_in(scope), app.state.gateway.settings
     if scope["method"] != "POST":
         pairs = pairs_of(scope["query_string"])
         for name, text in pairs:
-            if personal(type_, name, text):
+            if numbered(type_, name, text) or ("." not in name and personal(type_, name, text)):
                 raise BadParameter(
                     f"would tell in an address who a person is; send it by POST {type_}/_search, in the body",
                     field=name,
@@ -184,11 +189,18 @@ DIRECT = [one for type_ in TYPES for one in _route(type_)]
 
 def _names_person(type_: str, name: str, text: str) -> bool:
     """Whether a parameter says whose resources are meant."""
-    return numbered(type_, name, text) or name == ("_id" if type_ == "Patient" else "") or name in _REFERRING
+    if name == "identifier" if type_ == "Patient" else name in _BY_NUMBER:
+        return numbered(type_, name, text)
+    return name == "_id" if type_ == "Patient" else name in _REFERRING
 
 
-async def _person(type_: str, named: Pairs, reading: Reading, client: Client, way: str) -> Identifier:
+def _reference(text: str) -> str:
+    return text if "/" in text else f"Patient/{text}"
+
+
+async def _person(app: FastAPI, type_: str, named: Pairs, client: Client, way: str) -> Identifier:
     """Raises BadParameter, IdentityRefused, and what the reading of a Patient raises."""
+    gateway, reading = cast("Gateway", app.state.gateway), cast("Reading", app.state.reading)
     field = "identifier" if type_ == "Patient" else PATIENT
     if len(named) != 1:
         todo = "send <system>|<number> by POST, or a reference to the Patient"
@@ -197,8 +209,11 @@ async def _person(type_: str, named: Pairs, reading: Reading, client: Client, wa
     if not numbered(type_, name, text):
         if "," in text:
             raise BadParameter("names several patients; send one", field=name)
-        reference = text if "/" in text else f"Patient/{text}"
-        return await reading.person_of(f"nodes/{way}/{reference}" if way else reference, client)
+        reference = _reference(text)
+        if not way and "publisher" in client.roles:  # as a read: one's own, before that of any node
+            way = await home(gateway, [reference], client, "", unknown=False)
+        below = f"nodes/{way}/" if way and reference.count("/") == 1 else ""
+        return await reading.person_of(below + reference, client)
     system, bar, value = text.partition("|")
     if not bar:
         raise BadParameter("is missing or has no system; send <system>|<number>", field=name)

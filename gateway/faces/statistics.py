@@ -24,7 +24,7 @@ _PARAMETERS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
     ("side", "whose statistics", {"type": "string", "enum": list(get_args(Side))}, False),
     (
         "moment",
-        "which checks are counted: those at the order, or at reception",
+        "which checks are counted: those at the order, at reception, or about one report",
         {"type": "string", "enum": list(get_args(Moment)), "default": "order"},
         False,
     ),

@@ -28,8 +28,6 @@ __all__ = ["DIRECT", "TYPES", "Terminologies", "capabilities", "router"]
 
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
-TRANSLATED = 4096
-"""How many translations are kept."""
 
 _SEARCHED = ("_id", "url", "version", "name", "_summary")
 _SUMMARY = ("true", "false", "text", "data", "count")
@@ -42,15 +40,14 @@ _SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationVal
 async def _translated(app: FastAPI, scope: Scope, receive: Receive) -> bytes:
     """The answer to a GET that was asked before, else a new one."""
     terminologies: Terminologies = app.state.terminologies
-    query, translated = scope["query_string"], terminologies.translated
-    terminologies.now()
-    if scope["method"] == "GET" and (known := translated.get(query)):
+    query, got = scope["query_string"], scope["method"] == "GET"
+    if got and (known := terminologies.translated.get(query)):
         let_in(scope)
         return known
     scope["app"] = app
     body = await TRANSLATE(Request(scope, receive))
-    if scope["method"] == "GET" and len(translated) < TRANSLATED and not lenient(scope):
-        translated[query] = body
+    if got and not lenient(scope):
+        terminologies.keep(query, body)
     return body
 
 
@@ -199,7 +196,7 @@ def _routes() -> None:
                 extra = describe(
                     dict if posted else None,
                     media_type=FHIR_JSON,
-                    refusals=(400, 404, 413, 415) if posted else (400, 404),
+                    refusals=(400, 404, 413, 415, 422) if posted else (400, 404),
                 )
                 extra["parameters"] = _parameters({} if posted else operation.offered, of_one=bool(one))
                 router.add_api_route(

@@ -18,7 +18,13 @@ TEXT = "text/plain"
 
 @router.post(
     "/witness/add-checkpoint",
-    openapi_extra=describe(str, media_type=TEXT, refusals=(400, 403, 404, 409, 413, 415, 422), token=False),
+    openapi_extra=describe(
+        str,
+        media_type=TEXT,
+        refusals=(400, 403, 404, 409, 413, 415, 422),
+        refused=(TEXT, "text/x.tlog.size"),
+        token=False,
+    ),
     summary="Cosign a checkpoint of another gateway's ledger",
 )
 async def add_checkpoint(request: Request) -> Response:

@@ -57,15 +57,16 @@ class _Recognitions(Struct, frozen=True):
     marks: dict[str, Recognition]
 
 
-async def below(store: Store, kind: str, begin: str) -> AsyncIterator[tuple[str, Document]]:
-    """The documents whose ids begin so, each after the rest of its id. Raises StoreUnavailable."""
+async def below(store: Store, kind: str, begin: str, page: int = PAGE) -> AsyncIterator[tuple[str, Document]]:
+    """The documents whose ids begin so, each after the rest of its id; so many are read at once, also of
+    those behind them. Raises StoreUnavailable."""
     after = begin
-    while page := await store.documents(kind, after, PAGE):
-        for document in page:
+    while read := await store.documents(kind, after, page):
+        for document in read:
             if not document.id.startswith(begin):
                 return
             yield document.id.removeprefix(begin), document
-        after = page[-1].id
+        after = read[-1].id
 
 
 def issue_key(digest_: str, item: str, scope: str, edition: str, year: int) -> str:

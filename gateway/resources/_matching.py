@@ -104,7 +104,9 @@ def logical(system: str | None, value: str) -> Test:
 
 def local(address: str, homes: Sequence[str]) -> str:
     """``Type/id`` of what stands below one of the base URLs, without a version; others as they are."""
-    address = address.partition("/_history/")[0]
+    address = address.partition("/_history/")[0] if "/_history/" in address else address
+    if "://" not in address:
+        return address
     for home in homes:
         if address.startswith(f"{home}/"):
             return address[len(home) + 1 :]

@@ -23,22 +23,8 @@ from adapters.fhir_read import FHIR_ID
 from gateway.resources.narrative import NOT_ALLOWED, is_narrative
 
 _UUID = re.compile("urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_CONTROL, _SPACE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]"), re.compile(r"[\x00-\x1f\s]")
 _WHOLE = frozenset({"integer", "positiveInt", "unsignedInt"})
-_TEXT = frozenset(
-    {
-        "canonical",
-        "code",
-        "date",
-        "dateTime",
-        "instant",
-        "markdown",
-        "oid",
-        "string",
-        "time",
-        "uri",
-        "url",
-    }
-)
 
 
 class Element(Struct, frozen=True, kw_only=True):
@@ -96,15 +82,12 @@ def _element(shape: str, table: _Table) -> Element:
         return Element(json=(int,))
     if name in ("boolean", "decimal"):
         return Element(json=(bool,) if name == "boolean" else (int, float))
-    if name == "base64Binary":
-        return Element(json=(str,), form=_is_base64, words="not base64 (RFC 4648)")
-    if name == "id":
-        return Element(json=(str,), form=_is_id, words="not a FHIR id: up to 64 letters, digits, '-' and '.'")
-    if name == "uuid":
-        return Element(json=(str,), form=_is_uuid, words="not a UUID as a URI (RFC 4122)")
     if name == "xhtml":
         return Element(json=(str,), form=is_narrative, code="invariant", words=NOT_ALLOWED)
-    if name in _TEXT:
+    if name in _FORMS:
+        form, words = _FORMS[name]
+        return Element(json=(str,), form=form, words=words)
+    if name in _DATES:
         return Element(json=(str,))
     return Element(kind=name if name in table.types else "Resource")
 
@@ -117,9 +100,33 @@ def _is_uuid(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
+def _is_text(text: str) -> bool:
+    return _CONTROL.search(text) is None
+
+
+def _is_uri(text: str) -> bool:
+    return _SPACE.search(text) is None
+
+
 def _is_base64(text: str) -> bool:
     try:
         b64decode("".join(text.split()), validate=True)
     except ValueError:
         return False
     return True
+
+
+_DATES = frozenset({"code", "date", "dateTime", "instant", "time"})
+"""Their forms are the models'."""
+_STRING, _URI = (_is_text, "holds control characters"), (_is_uri, "a URI with whitespace in it")
+_FORMS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "base64Binary": (_is_base64, "not base64 (RFC 4648)"),
+    "canonical": _URI,
+    "id": (_is_id, "not a FHIR id: up to 64 letters, digits, '-' and '.'"),
+    "markdown": _STRING,
+    "oid": _URI,
+    "string": _STRING,
+    "uri": _URI,
+    "url": _URI,
+    "uuid": (_is_uuid, "not a UUID as a URI (RFC 4122)"),
+}

@@ -12,8 +12,9 @@ every other byte of a resource stays as it came.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from asyncio import sleep
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -23,18 +24,30 @@ from msgspec.structs import replace
 
 from gateway.body import BadBody, decode
 from gateway.errors import TERSE, GatewayError, PreconditionFailed, failure_of, outcome_of
-from gateway.resources.intake import BOM, check_bundle
-from gateway.resources.interactions import Call, Interactions, Plan, Reply, not_offered, offered, told_of
+from gateway.resources.intake import BOM, beside, check_bundle
+from gateway.resources.interactions import (
+    Call,
+    Interactions,
+    Plan,
+    Reply,
+    criteria,
+    not_offered,
+    offered,
+    told_of,
+)
 from gateway.resources.issues import ResourceRefused
 from gateway.resources.values import STORED
 from security.errors import IdentityRefused
 
 ORDER = ("DELETE", "POST", "PUT", "GET", "HEAD")
 """In which order the entries of a transaction are carried out; PATCH is not offered."""
+ANSWER, LEAST = 32 * 1024 * 1024, 64 * 1024
+"""How many bytes the reads of a Bundle come to, each counted as so many at least, for it is work whatever it
+finds: those that are left then are refused."""
 LETTERS = {"DELETE": "d", "POST": "c", "PUT": "u"}
 _REFERENCE = re.compile(rb'"reference"\s*:\s*("(?:[^"\\]|\\.)*+")')
 _CRITERIA = re.compile(rf"({'|'.join(STORED)})\?(.+)", re.DOTALL)
-_RESTFUL = re.compile(rf".*/({'|'.join(STORED)})/([A-Za-z0-9\-.]{{1,64}})")
+_RESTFUL = re.compile(rf"(.*/)(?:{'|'.join(STORED)})/[A-Za-z0-9\-.]{{1,64}}")
 
 
 class _Request(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -58,7 +71,7 @@ class _Bundle(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Bundles:
-    """Carries out Bundles at the service base ``base``.
+    """Carries out one Bundle at the service base ``base``.
 
     Args:
         writes: on what shelf entries write; asked for once an entry does.
@@ -77,6 +90,7 @@ class Bundles:
         self._writes = writes
         self._look = look
         self._permit = permit
+        self._left = ANSWER
 
     async def answer(self, raw: bytes, prefer: str = "") -> bytes:
         """The ``batch-response`` or ``transaction-response`` to a Bundle.
@@ -88,7 +102,7 @@ class Bundles:
         bundle = decode(raw.removeprefix(BOM), _Bundle)
         if bundle.resource_type != "Bundle" or bundle.type not in ("transaction", "batch"):
             raise BadBody("Bundle.type", "neither transaction nor batch", "send one of them", 400)
-        check_bundle(raw)
+        await beside(check_bundle, raw)
         calls = [self._call(entry, prefer) for entry in bundle.entry]
         if bundle.type == "batch":
             told = [await self._batched(call) for call in calls]
@@ -125,7 +139,16 @@ class Bundles:
         self._let_in(call)
         if call.method in LETTERS:
             return await self._writes().write(call)
-        return await self._look(call)
+        return await self._read(call)
+
+    async def _read(self, call: Call) -> Reply:
+        if self._left <= 0:
+            raise BadBody("request", "more than one Bundle answers", "send fewer reads at once", 413)
+        self._left -= LEAST
+        await sleep(0)  # a shelf may answer at once: others get their turn
+        reply = await self._look(call)
+        self._left -= max(len(reply.body) - LEAST, 0)
+        return reply
 
     def _let_in(self, call: Call) -> None:
         """Whether this is offered, and to this caller. Raises NotOffered, NotFound, as ``permit``."""
@@ -136,38 +159,44 @@ class Bundles:
 
     async def _transaction(self, bundle: _Bundle, calls: list[Call]) -> list[Reply]:
         replies: dict[int, Reply] = {}
-        plans: dict[int, Plan] = {}
-        writing = [n for n, call in enumerate(calls) if call.method in LETTERS]
         for n, call in enumerate(calls):
             with _placed(n):
                 self._let_in(call)
+        writing = {n: call for n, call in enumerate(calls) if call.method in LETTERS}
         if writing:
             writes = self._writes()
-            async with writes.turn if any(calls[n].conditional for n in writing) else nullcontext():
-                for n in sorted(writing, key=lambda n: ORDER.index(calls[n].method)):
-                    with _placed(n):
-                        plans[n] = await writes.plan(calls[n])
-                _check_places(calls, plans)
-                names = _names(bundle, plans)
-                for n, plan in plans.items():
-                    with _placed(n):
-                        plans[n] = await _resolved(plan, names, writes)
-                kept = await writes.keep([(calls[n], plan) for n, plan in plans.items()])
-            replies.update(zip(plans, kept, strict=True))
+            replies = await writes.in_turn([*writing.values()], lambda: _written(bundle, writing, writes))
         for n, call in enumerate(calls):
             if n not in replies:
                 with _placed(n):
-                    replies[n] = await self._look(call)
+                    replies[n] = await self._read(call)
         return [replies[n] for n in range(len(calls))]
 
 
-def _check_places(calls: Sequence[Call], plans: Mapping[int, Plan]) -> None:
+async def _written(bundle: _Bundle, calls: Mapping[int, Call], writes: Interactions) -> dict[int, Reply]:
+    """Carry out the writes of a transaction, or none."""
+    plans: dict[int, Plan] = {}
+    for n in sorted(calls, key=lambda n: ORDER.index(calls[n].method)):
+        await sleep(0)
+        with _placed(n):
+            plans[n] = await writes.plan(calls[n])
+    _check_places(calls, plans)
+    names = _names(bundle, plans)
+    for n, plan in plans.items():
+        with _placed(n):
+            plans[n] = await _resolved(plan, bundle.entry[n].full_url, names, writes)
+    kept = await writes.keep([(calls[n], plan) for n, plan in plans.items()])
+    return dict(zip(plans, kept, strict=True))
+
+
+def _check_places(calls: Mapping[int, Call], plans: Mapping[int, Plan]) -> None:
     """No two entries may be about one resource, however they name it. Raises BadBody (400)."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, object]] = set()
     for n, plan in plans.items():
         call = calls[n]
-        about = {(plan.type, plan.id)} if plan.id else set()
-        about |= {(plan.type, call.if_none_exist or call.query)} if call.conditional else set()
+        about: set[tuple[str, object]] = {(plan.type, plan.id)} if plan.id else set()
+        if call.conditional:
+            about.add((plan.type, frozenset(criteria(call.if_none_exist or call.query))))
         if about & seen:
             todo = "send its last state, once"
             raise BadBody(f"Bundle.entry[{n}]", "a resource that another entry is about, too", todo, 400)
@@ -181,23 +210,24 @@ def _names(bundle: _Bundle, plans: Mapping[int, Plan]) -> dict[str, str]:
         url, place = bundle.entry[n].full_url, f"{plan.type}/{plan.id}"
         if url and plan.id:
             names[url] = place
-            if found := _RESTFUL.fullmatch(url):  # by a relative reference from beside it
-                names[f"{found[1]}/{found[2]}"] = place
     return names
 
 
-async def _resolved(plan: Plan, names: Mapping[str, str], writes: Interactions) -> Plan:
-    """The same with references that hold afterwards. Raises BadBody, PreconditionFailed."""
+async def _resolved(plan: Plan, url: str, names: dict[str, str], writes: Interactions) -> Plan:
+    """The same with references that hold afterwards, ``url`` being the ``fullUrl`` of its entry: a relative
+    reference means what stands beside it there, else it is one of ours (R4 bundle.html#references). Raises
+    BadBody, PreconditionFailed."""
     if plan.change is None or not plan.change.body:
         return plan
     found: dict[bytes, bytes] = {}
+    beside = _RESTFUL.fullmatch(url)
     for match in _REFERENCE.finditer(plan.change.body):
         said = msgspec.json.decode(match[1], type=str)
-        place = names.get(said, said)
-        if criteria := _CRITERIA.fullmatch(said):
-            if (one := await writes.one(criteria[1], criteria[2])) is None:
+        place = names.get(said) or names.get(f"{beside[1]}{said}" if beside else "", said)
+        if place == said and (sought := _CRITERIA.fullmatch(said)):
+            if (one := await writes.one(sought[1], sought[2])) is None:
                 raise PreconditionFailed("a reference by criteria finds nothing", field="reference")
-            place = f"{one.type}/{one.id}"
+            place = names[said] = f"{one.type}/{one.id}"
         if place != said:
             found[match[1]] = msgspec.json.encode(place)
     if not found:

@@ -7,8 +7,8 @@ in, the same conditions are applied, since servers differ in what they make of a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway.body import BadBody
 from gateway.resources import _matching
 from gateway.resources._matching import Test
-from gateway.resources.parameters import TABLE, Parameter
+from gateway.resources.parameters import REFERENCES, TABLE, Parameter
 
 Resource = Mapping[str, Any]
 
@@ -35,9 +35,21 @@ MODIFIERS: dict[str, tuple[str, ...]] = {
 }
 """The modifiers by FHIR type; ``missing`` goes with all, and a type (``subject:Patient``) with references."""
 CHAINS = ("patient.identifier", "subject.identifier")
-"""The chained parameters: whoever's number it is, by the reference or by the Patient that it leads to."""
+"""The chained parameters of a search over nodes: by what a reference says of the Patient, or by the Patient
+that it leads to. On one shelf (``own``) any parameter is chained to a reference that leads to one type."""
 
-_DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+
+def _decimal(text: str) -> Decimal | None:
+    """None for one that is beyond all bounds."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
+
+
+_DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=_decimal)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MEMBER = msgspec.json.Decoder(float_hook=_decimal)
 _PIECE = re.compile(r"\\.|.", re.DOTALL)
 _ESCAPED = re.compile(r"\\([\\,$|])")
 _TYPE = re.compile(r"[A-Z][A-Za-z]+")
@@ -46,13 +58,16 @@ _MOST = 100
 
 
 class Condition(Struct, frozen=True):
-    """One parameter of a search, ``name`` as it was sent: any of the values fits, or with ``:not`` none."""
+    """One parameter of a search, ``name`` and ``values`` as they were sent: any of the values fits, or with
+    ``:not`` none. A chained one fits also where what it leads to fits ``chained``: its type, and what must
+    hold there."""
 
     name: str
     values: tuple[str, ...]
     modifier: str
     parameter: Parameter
     tests: tuple[Test, ...]
+    chained: tuple[str, Condition] | None = None
 
     def fits(self, body: bytes) -> bool:
         """Whether a resource that was taken in fits."""
@@ -79,16 +94,27 @@ class Condition(Struct, frozen=True):
 
 
 def opened(body: bytes) -> dict[str, Any]:
-    """A resource to look at; its decimals are :class:`~decimal.Decimal`. In one of a node that has a number
-    beyond all bounds there is nothing to be seen."""
+    """A resource to look at; its decimals are :class:`~decimal.Decimal`. In one of a node that has a whole
+    number beyond all bounds there is nothing to be seen."""
     try:
         return _DECODER.decode(body)
-    except (msgspec.MsgspecError, ArithmeticError):
+    except msgspec.MsgspecError:
         return {}
 
 
+def looked_at(wanted: Sequence[Condition]) -> Callable[[bytes], dict[str, Any]]:
+    """What opens of a resource the members that these conditions look at."""
+    names = {path.partition(".")[0] for one in wanted for path in one.parameter.paths}
+
+    def look(body: bytes) -> dict[str, Any]:
+        members = _MEMBERS.decode(body)
+        return {name: _MEMBER.decode(members[name]) for name in names if name in members}
+
+    return look
+
+
 def conditions(type_: str, pairs: Sequence[tuple[str, str]]) -> list[Condition]:
-    """Read the parameters of a search for one type; all must hold.
+    """Read the parameters of a search for one type over nodes; all must hold.
 
     Raises:
         BadBody: 400 for a parameter, modifier or value that is not understood; ``field`` is the parameter.
@@ -96,11 +122,11 @@ def conditions(type_: str, pairs: Sequence[tuple[str, str]]) -> list[Condition]:
     return [condition(type_, name, text) for name, text in pairs]
 
 
-def condition(type_: str, name: str, text: str) -> Condition:
-    """One of :func:`conditions`."""
+def condition(type_: str, name: str, text: str, *, own: bool = False) -> Condition:
+    """One of :func:`conditions`, or of a search on one shelf (``own``)."""
+    if name in CHAINS or (own and "." in name):
+        return _chain(type_, name, text)
     plain, _, modifier = name.partition(":")
-    if plain in CHAINS and not modifier:
-        plain, modifier = plain.partition(".")[0], "identifier"
     parameter = TABLE[type_].get(plain)
     if parameter is None:
         raise BadBody(
@@ -126,7 +152,22 @@ def condition(type_: str, name: str, text: str) -> Condition:
     except ValueError as wrong:
         what, _, todo = str(wrong).partition("; ")
         raise BadBody(name, what, todo, 400) from None
-    return Condition(name, tuple(map(unescaped, values)), modifier, parameter, tests)
+    return Condition(name, values, modifier, parameter, tests)
+
+
+def _chain(type_: str, name: str, text: str) -> Condition:
+    """A chained parameter, of one link."""
+    link, _, rest = name.partition(".")
+    plain, _, target = link.partition(":")
+    parameter = TABLE[type_].get(plain)
+    targets = REFERENCES.get(type_, {}).get(plain, ())
+    target = target or (targets[0] if len(targets) == 1 else "Patient" if plain == "subject" else "")
+    if parameter is None or target not in targets or "." in rest:
+        todo = "chain one parameter to a reference to one type, as subject:Patient.family"
+        raise BadBody(name[:64], "not a chain that is followed", todo, 400)
+    there = condition(target, rest, text)
+    said = condition(type_, f"{plain}:identifier", text).tests if rest == "identifier" else ()
+    return Condition(name, there.values, "identifier", parameter, said, (target, there))
 
 
 def met(wanted: Sequence[Condition], body: bytes, homes: Sequence[str] = ()) -> bool:

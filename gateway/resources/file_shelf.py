@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +78,10 @@ class FileShelf:
         else:
             rows = self._db.execute(_LATEST, (type_, limit))
         return [_kept(row) for row in rows]
+
+    async def id_for(self, type_: str, tokens: Sequence[str]) -> str:
+        """Any: a file is one process's, whose conditional writes take turns."""
+        return uuid.uuid4().hex
 
     async def put(self, changes: Sequence[Change]) -> list[Kept]:
         """Keep all changes or none. Raises VersionConflict."""

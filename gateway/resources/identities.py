@@ -24,7 +24,7 @@ LICENCE = "urn:lianren:medical-institution-licence"
 """Identifier.system of the 登记号 of 医疗机构执业许可证."""
 
 _LICENCE = re.compile(r"[0-9A-Z]{8}-?[0-9X][1-9][0-9]{5}[0-9]{2}[A-Z][0-9]{3}[0-9]")
-_NAMED = {"统一社会信用代码": CREDIT_CODE, "医疗机构执业许可证": LICENCE, "登记号": LICENCE}
+_NAMED = {"统一社会信用代码": CREDIT_CODE, "医疗机构执业许可证": LICENCE, "医疗机构登记号": LICENCE}
 
 
 def wrong_numbers(resource: dict[str, Any], path: str) -> Iterator[Issue]:

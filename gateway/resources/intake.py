@@ -8,10 +8,13 @@ right.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from functools import cache
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -21,6 +24,10 @@ from gateway.body import read_json
 from gateway.resources.issues import Issue, ResourceRefused
 from gateway.resources.shape import MOST, UNKNOWN, Walk
 
+T = TypeVar("T")
+
+_LARGE = 32 * 1024
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="intake")
 BOM = b"\xef\xbb\xbf"  # RFC 8259 section 8.1 lets a parser pass over it; what is kept goes on without
 
 
@@ -47,6 +54,15 @@ def take(raw: bytes, type_: str, id_: str, *, new: bool = False) -> Taken:
         members = msgspec.json.decode(body, type=dict[str, Raw])
         body = msgspec.json.encode(members | {"id": Raw(msgspec.json.encode(id_))})
     return Taken(type_, id_, msgspec.json.decode(body, type=Key), body)
+
+
+async def beside(work: Callable[..., T], raw: bytes, *further: Any, **named: Any) -> T:
+    """What one of the functions here makes of a body, others being served meanwhile: seconds of work on a
+    large one go to a thread, one after the other, and many small ones, of a Bundle, let others in between."""
+    if len(raw) < _LARGE:
+        await asyncio.sleep(0)
+        return work(raw, *further, **named)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, partial(work, raw, *further, **named))
 
 
 def validated(raw: bytes, type_: str, id_: str = "") -> tuple[Issue, ...]:

@@ -6,7 +6,8 @@ What a plan presumes of the version that stands there goes to the shelf with the
 the write nobody comes in unseen.
 
 The criteria of a conditional write name an ``identifier`` or an ``_id``: by those a shelf finds everything
-that it has, so that "there is none" is certain.
+that it has, so that "there is none" is certain. Several processes may find that at once: what is created then
+comes to an id that each of them has for these criteria, so that one creates it, and the others look again.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -25,7 +26,7 @@ from adapters.fhir_time import span
 from gateway.body import BadBody
 from gateway.errors import BadParameter, Gone, NotFound, NotOffered, PreconditionFailed
 from gateway.resources.conditions import conditions
-from gateway.resources.intake import BOM, take
+from gateway.resources.intake import BOM, beside, take
 from gateway.resources.local import search
 from gateway.resources.query import Query, pairs_of, query_of
 from gateway.resources.searchset import shaped
@@ -35,13 +36,16 @@ from gateway.resources.values import STORED, Change, Kept, Shelf, VersionConflic
 from security.errors import IdentityRefused
 from security.identity import resident_number
 
+T = TypeVar("T")
 HISTORY = 1000
 """How many versions of a resource are told, the newest ones."""
+TURNS = 8
+"""How many ids are tried for what is created by criteria."""
 
 _FORM = frozenset({"_format", "_pretty"})
 _READ = _FORM | {"_summary", "_elements"}
 _TAG = re.compile(r'(?:W/)?"([^"]{1,64})"')
-_RETURN = re.compile(r"(?:^|[,;])\s*return\s*=\s*\"?([A-Za-z]+)\"?\s*(?=[,;]|$)")
+_RETURN = re.compile(r"(?:^|[,;])\s*return\s*=\s*\"?([a-z]+)\"?\s*(?=[,;]|$)", re.IGNORECASE)
 _DONE = msgspec.json.encode(
     {
         "resourceType": "OperationOutcome",
@@ -100,8 +104,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 class Interactions:
     """Interactions on a shelf at the service base ``base``.
 
-    ``turn`` is held over conditional writes: what one finds missing no other creates meanwhile. Methods raise
-    what the shelf raises, besides their own.
+    ``turn`` is held over conditional writes, so that those of one process do not contend. Methods raise what
+    the shelf raises, besides their own.
     """
 
     def __init__(self, shelf: Shelf, base: str, turn: asyncio.Lock) -> None:
@@ -113,9 +117,9 @@ class Interactions:
         """``read``, ``vread`` and ``history`` of an instance.
 
         Raises:
-            NotFound: it never was here, or its type is not kept here.
+            NotFound: it never was here, or its type is not kept here, or nothing ever is at this address.
             Gone: it was deleted.
-            NotOffered, BadParameter: see docs/errors.md.
+            BadParameter: see docs/errors.md.
         """
         match offered(call.path):
             case [type_, id_]:
@@ -124,9 +128,7 @@ class Interactions:
                 return history(await self._shelf.history(type_, id_, HISTORY), self._base, call)
             case [type_, id_, "_history", version] if version.isascii() and version.isdigit():
                 return shown(await self._shelf.get(type_, id_, int(version[:18])), call)
-            case [_, _, "_history", _]:
-                return shown(None, call)
-        raise not_offered(call)
+        return shown(None, call)
 
     async def write(self, call: Call) -> Reply:
         """``create``, ``update`` and ``delete``, each with or without a condition.
@@ -136,10 +138,21 @@ class Interactions:
             NotFound, NotOffered: the type is not kept here, or this is not done with it.
             PreconditionFailed: another version stands there, or criteria mean several.
         """
-        if not call.conditional:
+
+        async def work() -> Reply:
             return (await self.keep([(call, await self.plan(call))]))[0]
+
+        return await self.in_turn([call], work)
+
+    async def in_turn(self, calls: Sequence[Call], work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work of these calls: where one is conditional, in its turn, and again if things changed
+        since the look."""
+        if not any(call.conditional for call in calls):
+            return await work()
         async with self.turn:
-            return (await self.keep([(call, await self.plan(call))]))[0]
+            with suppress(PreconditionFailed):
+                return await work()
+            return await work()
 
     async def plan(self, call: Call) -> Plan:
         """What a write comes down to as things stand. Raises as :meth:`write`."""
@@ -188,7 +201,8 @@ class Interactions:
     async def _create(self, type_: str, call: Call) -> Plan:
         if call.if_none_exist is not None and (one := await self.one(type_, call.if_none_exist)):
             return Plan(type=type_, id=one.id, standing=one, change=None)
-        taken = take(call.body, type_, uuid.uuid4().hex, new=True)
+        id_ = await self._vacant(type_, call.if_none_exist or "")
+        taken = await beside(take, call.body, type_, id_, new=True)
         change = Change(type=type_, id=taken.id, body=taken.body, expected=0)
         return Plan(type=type_, id=taken.id, standing=None, change=change)
 
@@ -196,7 +210,7 @@ class Interactions:
         _refuse_number(id_)
         if _own_id(call.body) not in (id_, None):  # R4 http.html#update: SHALL be a 400
             raise BadBody("id", "missing, or not the id of the address", "make them equal", 400)
-        taken = take(call.body, type_, id_)
+        taken = await beside(take, call.body, type_, id_)
         standing = await self._shelf.get(type_, id_)
         expected = _expected(call, standing)
         change = Change(type=type_, id=id_, body=taken.body, expected=expected)
@@ -208,10 +222,13 @@ class Interactions:
         own = _own_id(call.body)
         if one and own and own != one.id:
             raise BadBody("id", "not the id of the resource that fits", "leave it out, or send its own", 400)
-        id_ = one.id if one else own or uuid.uuid4().hex
+        id_ = one.id if one else own or await self._vacant(type_, call.query)
         _refuse_number(id_)
-        taken = take(call.body, type_, id_, new=not own)
-        expected = (_expected(call, one) or one.version) if one else 0
+        taken = await beside(take, call.body, type_, id_, new=not own)
+        expected = _expected(call, one)
+        if expected is None:
+            standing = one or (await self._shelf.get(type_, id_))
+            expected = standing.version if standing and (one or standing.deleted) else 0
         change = Change(type=type_, id=id_, body=taken.body, expected=expected)
         return Plan(type=type_, id=id_, standing=one, change=change)
 
@@ -221,8 +238,20 @@ class Interactions:
         expected = _expected(call, standing)
         change = None
         if standing and not standing.deleted:
-            change = Change(type=type_, id=id_, body=b"", expected=expected or standing.version)
+            if call.conditional:
+                expected = standing.version
+            change = Change(type=type_, id=id_, body=b"", expected=expected)
         return Plan(type=type_, id=id_, standing=standing, change=change)
+
+    async def _vacant(self, type_: str, query: str) -> str:
+        """An id that nothing has: by criteria, the same wherever this shelf is written to."""
+        told = asked(conditions(type_, criteria(query))) if query else []
+        for _ in range(TURNS if told else 0):
+            id_ = await self._shelf.id_for(type_, told)
+            if await self._shelf.get(type_, id_) is None:
+                return id_
+            told = [*told, id_]  # deleted, or it got another identifier
+        return uuid.uuid4().hex
 
     def _told(self, call: Call, plan: Plan, changed: Kept | None) -> Reply:
         kept = changed or plan.standing
@@ -287,7 +316,10 @@ def _narrowed(body: bytes, type_: str, call: Call) -> bytes:
     told = pairs_of(call.query.encode())
     if unknown := {name for name, _ in told} - _READ:
         raise BadParameter(f"is no parameter of a read: use {', '.join(sorted(_READ))}", field=min(unknown))
-    return bytes(shaped(body, query_of(type_, told)))
+    query = query_of(type_, told)
+    if query.counted:
+        raise BadParameter("counts what a search finds: use true, text, data or false", field="_summary")
+    return bytes(shaped(body, query))
 
 
 def history(versions: Sequence[Kept], base: str, call: Call) -> Reply:
@@ -343,10 +375,10 @@ def _body(kept: Kept, prefer: str) -> bytes:
 def _expected(call: Call, standing: Kept | None) -> int | None:
     """The version that must stand there still when the change is kept. Raises PreconditionFailed, BadBody."""
     version = standing.version if standing and not standing.deleted else 0
-    if call.if_none_match == "*" and version:
-        raise PreconditionFailed("a resource stands there, and If-None-Match says that none does")
+    if version and standing and _names(call.if_none_match, standing):
+        raise PreconditionFailed("what stands there is what If-None-Match says does not")
     if not call.if_match:
-        return (standing.version if standing else 0) if call.if_none_match == "*" else None
+        return (standing.version if standing else 0) if call.if_none_match.strip() == "*" else None
     if not version or standing is None or not _names(call.if_match, standing):
         raise PreconditionFailed("another version stands there than If-Match names; read it, and send again")
     return version

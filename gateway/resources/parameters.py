@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from gateway.resources.values import STORED
+
 _HL7 = "http://hl7.org/fhir/"
 
 
@@ -292,6 +294,19 @@ INCLUDES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """What ``_include`` and ``_revinclude`` follow: type, parameter, and to which types. Only resources of one
 person are joined so, which are asked for at the node as a search for that person."""
 
+REFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        type_: {
+            name: targets
+            for name, one in own.items()
+            if one.kind == "reference" and (targets := tuple(t for t in one.targets or STORED if t in STORED))
+        }
+        for type_, own in TABLE.items()
+        if type_ in STORED
+    }
+)
+"""What is followed on one shelf: every reference to a type that is kept."""
+
 SORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         type_: tuple(
@@ -305,11 +320,11 @@ SORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The parameters that ``_sort`` orders by."""
 
 
-def revincludes(type_: str) -> list[str]:
+def revincludes(type_: str, followed: Mapping[str, Mapping[str, tuple[str, ...]]] = INCLUDES) -> list[str]:
     """What ``_revinclude`` can be of a search for a type: ``DiagnosticReport:result`` of Observation."""
     return [
         f"{source}:{name}"
-        for source, names in INCLUDES.items()
+        for source, names in followed.items()
         for name, targets in names.items()
         if type_ in targets
     ]

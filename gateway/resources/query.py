@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from gateway.body import BadBody
 from gateway.resources.conditions import CHAINS, Condition, condition
-from gateway.resources.parameters import INCLUDES, SORTS, TABLE, revincludes
+from gateway.resources.formats import refuse_format
+from gateway.resources.parameters import INCLUDES, REFERENCES, SORTS, TABLE, revincludes
 from security.identity import PASSPORT_SYSTEM, SYSTEMS
 
 Pairs = Sequence[tuple[str, str]]
@@ -25,7 +26,6 @@ T = TypeVar("T", bound=str)
 
 PAGE, MOST = 200, 1000
 """How many matches a page has where nothing is said, and at most."""
-FORMATS = ("json", "application/json", "application/fhir+json", "text/json")
 CONTROLS = {
     "_count": "number",
     "_elements": "string",
@@ -38,14 +38,18 @@ CONTROLS = {
     "_total": "token",
 }
 """The parameters that say what an answer is to look like."""
-_NUMBERED = frozenset((*CHAINS, "patient:identifier", "subject:identifier"))
+_LOCAL = ("MR", "MRT", "PI", "PT")
+"""The types (HL7 v2 table 0203) of identifiers that are an institution's own."""
 _TELLING = frozenset(
     name
     for name in TABLE["Patient"]
     if name.startswith(("address", "birth", "death", "name", "family", "given", "telecom", "phone", "email"))
 )
+_PERSONS = tuple(system.lower() for system in (*SYSTEMS[:-1], PASSPORT_SYSTEM))
 _FIELDS = 128
 """How many parameters a search may have."""
+_VALUES, _LINKS = 500, 4
+"""How many values they may list, and how many of them may be chained."""
 
 
 class Include(Struct, frozen=True):
@@ -118,40 +122,52 @@ def _plain(text: str) -> str:
 
 
 def numbered(type_: str, name: str, text: str) -> bool:
-    """Whether a parameter may hold the number of a person (:data:`security.identity.SYSTEMS`): one that names
-    the patient by an identifier, of such a system or of none."""
-    if name != "identifier" if type_ == "Patient" else name not in _NUMBERED:
+    """Whether a parameter may hold the number of a person (:data:`security.identity.SYSTEMS`): an identifier
+    of such a system, or one of a patient that does not say of which."""
+    words = name.replace(":", ".").split(".")
+    if "identifier" not in words or words[-1] == "missing":
         return False
-    systems = [system for system, bar, _ in (one.partition("|") for one in text.split(",")) if bar]
-    known = (*SYSTEMS[:-1], PASSPORT_SYSTEM)
-    return len(systems) <= text.count(",") or any(system.startswith(known) for system in systems)
+    values = [one.split("|") for one in text.split(",")]
+    if any(len(value) > 1 and value[0].lower().startswith(_PERSONS) for value in values):
+        return True
+    if words[0] not in ("patient", "subject") and (type_ != "Patient" or words[0] != "identifier"):
+        return False
+    if words[-1] == "of-type":
+        return any(len(value) != 3 or value[1] not in _LOCAL for value in values)
+    return any(len(value) < 2 or not value[0] for value in values)
 
 
 def personal(type_: str, name: str, text: str) -> bool:
     """Whether a parameter tells who a patient is: by a number, or by what stands on his card. Such a one
-    stands in no address and in no log."""
-    return numbered(type_, name, text) or (type_ == "Patient" and name.partition(":")[0] in _TELLING)
+    stands in no address that is made here, and in no log."""
+    chain, _, plain = name.rpartition(".")
+    told, _, modifier = plain.partition(":")
+    card = told in _TELLING and modifier != "missing" and (chain or type_ == "Patient")
+    return bool(card) or numbered(type_, name, text)
 
 
-def query_of(type_: str, pairs: Pairs, *, lenient: bool = False, apart: Pairs = ()) -> Query:
+def query_of(
+    type_: str, pairs: Pairs, *, lenient: bool = False, apart: Pairs = (), own: bool = False
+) -> Query:
     """Read a search for a type.
 
     Args:
+        own: it is one on a shelf (:mod:`gateway.resources.local`), which follows every reference.
         lenient: pass over parameters that are not known.
         apart: those that are read elsewhere and left out here: they are no conditions, and not told.
 
     Raises:
         BadBody: 400 for what is not known or not understood; ``field`` is the parameter.
+        NotAcceptable: another format is asked for.
     """
     pairs = [pair for pair in pairs if pair not in apart] if apart else pairs
-    unknown = [name for name, _ in pairs if name not in CONTROLS and not _searched(type_, name)]
+    unknown = [name for name, _ in pairs if name not in CONTROLS and not _searched(type_, name, own=own)]
     if unknown and not lenient:
         offered = ", ".join([*TABLE[type_], *CONTROLS])
         raise BadBody(unknown[0][:64], f"not offered for {type_}", f"use one of {offered}", 400)
     told = [pair for pair in pairs if pair[0] not in unknown]
     controls = _controls(told)
-    if (form := controls.get("_format", "json")).partition(";")[0].replace(" ", "+") not in FORMATS:
-        raise BadBody("_format", f"not spoken here ({form[:32]})", "only json is", 400)
+    refuse_format(controls.get("_format", ""))
     summary = _one_of("_summary", controls, get_args(Summary), "")
     elements = tuple(filter(None, controls.get("_elements", "").split(",")))
     if elements and summary not in ("", "false"):
@@ -159,11 +175,22 @@ def query_of(type_: str, pairs: Pairs, *, lenient: bool = False, apart: Pairs = 
     along = [name for name, _ in told if name in ("_include", "_revinclude")]
     if along and summary == "text":  # R4 section 3.1.1.5.5
         raise BadBody(along[0], "stands beside _summary=text", "send one of them", 400)
+    conditions = tuple(condition(type_, name, text, own=own) for name, text in told if name not in CONTROLS)
+    if (
+        sum(len(one.values) for one in conditions) > _VALUES
+        or sum(bool(one.chained) for one in conditions) > _LINKS
+    ):
+        todo = f"send up to {_VALUES} values, and {_LINKS} chained parameters"
+        raise BadBody("search", "more than is looked for at once", todo, 400)
     return Query(
         type=type_,
-        conditions=tuple(condition(type_, name, text) for name, text in told if name not in CONTROLS),
-        includes=tuple(_include(type_, text) for name, text in told if name == "_include"),
-        revincludes=tuple(_revinclude(type_, text) for name, text in told if name == "_revinclude"),
+        conditions=conditions,
+        includes=tuple(
+            one for name, text in told if name == "_include" for one in _include(type_, text, own=own)
+        ),
+        revincludes=tuple(
+            one for name, text in told if name == "_revinclude" for one in _revinclude(type_, text, own=own)
+        ),
         sort=tuple(_sort(type_, name) for name in controls.get("_sort", "").split(",") if name),
         count=_count(controls),
         summary=summary,
@@ -174,9 +201,9 @@ def query_of(type_: str, pairs: Pairs, *, lenient: bool = False, apart: Pairs = 
     )
 
 
-def _searched(type_: str, name: str) -> bool:
-    plain = name.partition(":")[0]
-    return plain in TABLE[type_] or (plain in CHAINS and plain.partition(".")[0] in TABLE[type_])
+def _searched(type_: str, name: str, *, own: bool) -> bool:
+    link, chained, _ = name.partition(".")
+    return link.partition(":")[0] in TABLE[type_] and (not chained or own or name in CHAINS)
 
 
 def _controls(pairs: Pairs) -> dict[str, str]:
@@ -212,25 +239,31 @@ def _sort(type_: str, text: str) -> tuple[str, bool]:
     return name, text.startswith("-")
 
 
-def _include(type_: str, text: str) -> Include:
+def _include(type_: str, text: str, *, own: bool) -> list[Include]:
     source, name, target = _named("_include", text)
-    known = INCLUDES.get(type_, {}) if source == type_ else {}
-    if name not in known or (target and target not in known[name]):
-        offered = ", ".join(f"{type_}:{one}" for one in INCLUDES.get(type_, {})) or "none"
+    known = (REFERENCES if own else INCLUDES).get(type_, {})
+    named = [*known] if own and name == "*" and not target else [name]
+    if source not in ("*", type_) or any(
+        one not in known or (target and target not in known[one]) for one in named
+    ):
+        offered = ", ".join(f"{type_}:{one}" for one in known) or "none"
         raise BadBody("_include", "not what can come along", f"offered are: {offered}", 400)
-    return Include(source, name, (target,) if target else known[name])
+    return [Include(type_, one, (target,) if target else known[one]) for one in named]
 
 
-def _revinclude(type_: str, text: str) -> Include:
+def _revinclude(type_: str, text: str, *, own: bool) -> list[Include]:
     source, name, target = _named("_revinclude", text)
-    if f"{source}:{name}" not in revincludes(type_) or target not in ("", type_):
-        offered = ", ".join(revincludes(type_)) or "none"
+    known = revincludes(type_, REFERENCES if own else INCLUDES)
+    every = own and name == "*" and [one for one in known if source in ("*", one.partition(":")[0])]
+    named = every or [f"{source}:{name}"]
+    if target not in ("", type_) or not {*named} <= {*known}:
+        offered = ", ".join(known) or "none"
         raise BadBody("_revinclude", "not what can come along", f"offered are: {offered}", 400)
-    return Include(source, name, (type_,))
+    return [Include(one.partition(":")[0], one.partition(":")[2], (type_,)) for one in named]
 
 
 def _named(parameter: str, text: str) -> tuple[str, str, str]:
-    source, name, target, *further = (*text.split(":"), "", "")
+    source, name, target, *further = (*text.split(":"), "", "") if text != "*" else ("*", "*", "")
     if any(further):
         raise BadBody(parameter, "not <Type>:<parameter>", "write Observation:specimen", 400)
     return source, name, target

@@ -102,6 +102,18 @@ class Searchset(Struct, frozen=True, kw_only=True):
                     yield relation, f"{base}/_page/{name}.{at}"
 
 
+def issue(severity: str, code: str, words: str) -> dict[str, Any]:
+    """One of the issues that an answer tells."""
+    return {"severity": severity, "code": code, "diagnostics": words}
+
+
+def passed_over(query: Query) -> list[dict[str, Any]]:
+    """That parameters are not known here, as the caller would rather have it."""
+    if not query.ignored:
+        return []
+    return [issue("warning", "not-supported", f"not offered and passed over: {', '.join(query.ignored)}")]
+
+
 def _begin(parts: list[bytes], prefixes: dict[str, bytes], base: str, place: str, raw: bytes) -> None:
     """Everything of an entry but its end. An id needs no escapes; what stands before it may."""
     above, _, id_ = place.rpartition("/")

@@ -111,7 +111,13 @@ class Shelf(Protocol):
 
     async def listed(self, type_: str, tokens: Sequence[str], limit: int) -> Sequence[Kept]:
         """The newest ``limit`` resources of a type that are not deleted, the newest saved first; with
-        ``tokens`` (:mod:`gateway.resources.tokens`) those that have one of them."""
+        ``tokens`` (:mod:`gateway.resources.tokens`) those that have one of them, and maybe more that are like
+        them: who asks looks at each."""
+        ...
+
+    async def id_for(self, type_: str, tokens: Sequence[str]) -> str:
+        """The id for what is created since nothing has these tokens, which it does not give away: the same
+        from all who may write at once."""
         ...
 
     async def put(self, changes: Sequence[Change]) -> Sequence[Kept]:

@@ -58,7 +58,7 @@ class Happening:
         self._gateway = gateway
         self._store = gateway.store
         self._outcomes = outcomes
-        self._base = gateway.settings.base_url.rstrip("/")
+        self._base = gateway.settings.base_url
         self._institutions: Mapping[str, str] = {
             client.id: client.institution for client in gateway.settings.clients
         }
@@ -123,7 +123,10 @@ class Happening:
     async def _watch(self, entry: Entry, institution: str) -> Document | None:
         """What says that the check of a verdict is open; the last one of a person is the one told of."""
         check = await self._kept_check((await self._said(entry)).check)
-        if check is None or not (check.person and check.answer.consent.permitted):
+        if check is None or not check.person:
+            return None
+        consent = check.answer.consent
+        if not consent.permitted or consent.basis == "break_glass":  # that is for the one moment
             return None
         return Document(
             kind=WATCH,
@@ -160,8 +163,7 @@ class Happening:
         watch = await self._store.find(WATCH, f"{person}|{kept.institution}")
         if watch is None or entry.time - watch.at > WATCHED or not await self._is_open(watch.body.decode()):
             return state
-        rule = await self._gateway.consents.rule(Pseudonyms(person), "TREAT", kept.institution, entry.time)
-        if not rule.permitted:
+        if not await self._permitted(person, kept.institution):
             return state
         check = watch.body.decode()
         event = Event(
@@ -172,6 +174,19 @@ class Happening:
             value=check,
         )
         return await self._keep(kept, state, event, f"l{place}", person=person, check=check)
+
+    async def may_be_told(self, kept: Kept, event: Event) -> bool:
+        """Whether an event that waited is still to be told: its person was not erased and did not refuse."""
+        if kept.topic != NEW_RESULT:
+            return True
+        check = await self._kept_check(event.value)
+        return check is not None and await self._permitted(check.person, kept.institution)
+
+    async def _permitted(self, person: str, institution: str) -> bool:
+        """Under former pseudonyms nothing was refused, for the check was permitted."""
+        now = datetime.now(UTC)
+        rule = await self._gateway.consents.rule(Pseudonyms(person), "TREAT", institution, now)
+        return rule.permitted
 
     async def _is_open(self, id_: str) -> bool:
         check = await self._kept_check(id_)

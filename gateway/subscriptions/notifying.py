@@ -10,6 +10,7 @@ repetition.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -39,6 +40,8 @@ _TURN_S = 30.0
 _EVERY = timedelta(hours=1)
 """How often watches that are over are deleted, and how long turns are remembered."""
 _PATIENCE_S = 10.0
+_SLICE_S = 2.0
+"""For how long a look sends one notification after the other to one subscription."""
 
 
 class Notifying:
@@ -48,7 +51,8 @@ class Notifying:
         self._gateway = gateway
         self._store = gateway.store
         self._settings = gateway.settings
-        self._base = gateway.settings.base_url.rstrip("/")
+        self._base = gateway.settings.base_url
+        self._speakers = {(one.id, one.institution) for one in gateway.settings.clients if "his" in one.roles}
         self._endpoints = endpoints
         self._happening = Happening(gateway, outcomes)
         self._signer = gateway.signers.of("peer", gateway.settings.mark_algorithm)
@@ -74,10 +78,10 @@ class Notifying:
                     await self._store.prune(WATCH, since(now - WATCHED))
                     pruned = now
                 failed = ""
-            except (AdapterError, TrustError, GatewayError) as wrong:
-                if str(wrong) != failed:  # told once
-                    failed = str(wrong)
-                    self._gateway.log("notifications_failed", detail=failed)
+            except Exception as wrong:  # whatever it was: one subscription must not end all
+                if (detail := _told(wrong)) != failed:  # told once
+                    failed = detail
+                    self._gateway.log("notifications_failed", detail=detail)
             await asyncio.sleep(self._settings.notify_s)
 
     async def once(self) -> None:
@@ -89,12 +93,16 @@ class Notifying:
         subscriptions = await every(self._gateway)
         if not subscriptions or not await self._has_turn(datetime.now(UTC)):
             return
+        subscriptions = [kept for kept in subscriptions if (kept.client, kept.institution) in self._speakers]
         before = {kept.id: await state_of(self._gateway, kept) for kept in subscriptions}
         on = [(kept, before[kept.id]) for kept in subscriptions if before[kept.id].status != "off"]
         found = await self._happening.since(on)
         for kept, state in found:
             await self._save(kept, before[kept.id], state)
-        await asyncio.gather(*(self._deliver(kept, state) for kept, state in found))
+        ended = await asyncio.gather(*(self._deliver(*pair) for pair in found), return_exceptions=True)
+        for wrong in ended:  # each of the others was delivered first
+            if wrong is not None:
+                raise wrong
 
     async def _has_turn(self, now: datetime) -> bool:
         """Whether this replica looks now; an embedded store has but one. Who has a turn takes the next one in
@@ -111,25 +119,42 @@ class Notifying:
         return moment < self._until
 
     async def _deliver(self, kept: Kept, state: State) -> None:
+        """Tell what is due, one notification after the other, for a while: then the others have a turn."""
+        end = time.monotonic() + _SLICE_S
+        more: State | None = state
+        while more is not None and time.monotonic() < end:
+            more = await self._notify(kept, more)
+
+    async def _notify(self, kept: Kept, state: State) -> State | None:
+        """Send what is due next; the state after it, where that may not be all."""
         now = datetime.now(UTC)
         if kept.end is not None and now >= kept.end:
             await self._save(kept, state, replace(state, status="off", error="it has ended"))
-            return
+            return None
         if state.retry is not None and now < state.retry:
-            return
+            return None
         events = await self._events(kept, state) if state.met else []
         due = kept.heartbeat and state.said and (now - state.said).total_seconds() >= kept.heartbeat
         if state.met and not events and not due:
-            return
-        kind = "event-notification" if events else "heartbeat" if state.met else "handshake"
-        told = replace(state, status="active" if state.met else "requested", error="")
-        wrong = await self._send(kept, notification(kept, told, kind, self._base, events))
+            return None
         delivered = events[-1].number if events else state.delivered
-        good = replace(told, status="active", met=True, said=now, failures=0, retry=None, delivered=delivered)
-        after = self._failed(kept, state, wrong, now) if wrong else good
+        fit = [event for event in events if await self._happening.may_be_told(kept, event)]
+        wrong = ""
+        if events and not fit:
+            after = replace(state, delivered=delivered)
+        else:
+            kind = "event-notification" if fit else "heartbeat" if state.met else "handshake"
+            told = replace(
+                state, status="active" if state.met else "requested", error="", delivered=delivered
+            )
+            good = replace(told, status="active", met=True, said=now, failures=0, retry=None)
+            wrong = await self._send(kept, notification(kept, told, kind, self._base, fit))
+            after = self._failed(kept, state, wrong, now) if wrong else good
         await self._save(kept, state, after)
-        if not wrong:
-            await self._store.remove(EVENT, *(event_id(kept.id, event.number) for event in events))
+        if wrong:
+            return None
+        await self._store.remove(EVENT, *(event_id(kept.id, event.number) for event in events))
+        return after
 
     async def _events(self, kept: Kept, state: State) -> list[Event]:
         page = await self._store.documents(EVENT, event_id(kept.id, state.delivered), kept.most)
@@ -180,3 +205,8 @@ class Notifying:
         await self._store.replace(Document(kind=STATE, id=kept.id, body=body, at=datetime.now(UTC)))
         if await self._store.document(KIND, kept.id) is None:
             await forget(self._gateway, kept.id)
+
+
+def _told(wrong: Exception) -> str:
+    """An error as the log may have it: the words of an unforeseen one could repeat a value."""
+    return str(wrong) if isinstance(wrong, AdapterError | TrustError | GatewayError) else type(wrong).__name__

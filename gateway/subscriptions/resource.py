@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, field
 
+from gateway.body import BadBody
 from gateway.resources.intake import validated
 from gateway.resources.issues import Issue, ResourceRefused
 from gateway.subscriptions.values import TOPICS, Content, Event, Kept, State
@@ -22,6 +23,8 @@ _PAYLOAD, _HEARTBEAT = f"{BACKPORT}/backport-payload-content", f"{BACKPORT}/back
 _MOST, _FILTER = f"{BACKPORT}/backport-max-count", f"{BACKPORT}/backport-filter-criteria"
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])(?:[0-9]{15}|[0-9]{17}[0-9Xx])(?![0-9A-Za-z])")
 """A person's number: addresses end in logs."""
+LARGEST = 16 * 1024
+"""Bytes of a Subscription: each look for events reads them all."""
 _SHORTEST = 60
 """Seconds between heartbeats, at least."""
 
@@ -70,10 +73,14 @@ def wanted(raw: bytes, id_: str = "") -> Wanted:
     """What a Subscription asks for, to be put at ``id_`` where one is given.
 
     Raises:
-        BadBody: 400 for what is no JSON.
+        BadBody: 400 for what is no JSON, or has another id or none (R4 http.html#update); 413.
         ResourceRefused: with everything that is wrong, or not offered.
     """
+    if len(raw) > LARGEST:
+        raise BadBody("body", f"more than {LARGEST} bytes", "leave out what is not asked for", 413)
     if issues := validated(raw, "Subscription", id_):
+        if id_ and issues[0].path == "Subscription.id":
+            raise BadBody("id", "missing, or not the id of the address", "make them equal", 400)
         raise ResourceRefused(issues)
     try:
         asked = msgspec.json.decode(raw, type=_Subscription)

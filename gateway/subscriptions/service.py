@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -29,6 +30,7 @@ class Subscriptions:
         self._gateway = gateway
         self._store = gateway.store
         self._endpoints = endpoints
+        self._one_by_one = asyncio.Lock()  # so that many at once are not more than MOST
 
     async def create(self, raw: bytes, client: Client) -> Kept:
         """Take a subscription in. It is ``requested`` until its endpoint answered the handshake.
@@ -38,16 +40,12 @@ class Subscriptions:
             BadBody, ResourceRefused: with everything that is wrong, or not offered.
         """
         asked = self._asked(raw, client)
-        if len(await self.of_client(client)) >= MOST:
-            raise ResourceRefused(
-                [
-                    Issue(
-                        "Subscription", "too-costly", f"a system has at most {MOST} subscriptions; end others"
-                    )
-                ]
-            )
-        kept = await self._kept(new_id(datetime.now(UTC)), raw, asked, client, version=1)
-        await self._store.commit([], [_document(kept)])
+        async with self._one_by_one:
+            if len(await self.of_client(client)) >= MOST:
+                words = f"a system has at most {MOST} subscriptions; end others"
+                raise ResourceRefused([Issue("Subscription", "too-costly", words)])
+            kept = await self._kept(new_id(datetime.now(UTC)), raw, asked, client, version=1)
+            await self._store.commit([], [_document(kept)])
         self._told(kept, "created")
         return kept
 

@@ -320,6 +320,18 @@ def test_an_observation_in_a_retracted_report_is_retracted() -> None:
     assert [result.status for result in answer.results] == ["entered-in-error"]
 
 
+@pytest.mark.parametrize("status", ["entered-in-error", "preliminary"])
+def test_what_a_panel_of_a_report_holds_is_no_better_than_the_report(status: str) -> None:
+    members = ["Observation/o1", "Observation/header", "QuestionnaireResponse/q1"]
+    header = observation("header", hasMember=[{"reference": member} for member in members])
+    del header["valueQuantity"]
+    held = lab_report(status=status, result=[{"reference": "Observation/header"}])
+    found = {"Observation": searchset(observation(), header), "DiagnosticReport": searchset(held)}
+    answer = asked_of(found)
+    assert [(result.source, result.status) for result in answer.results] == [("Observation/o1", status)]
+    assert answer.report.fault == ""
+
+
 def test_of_too_many_results_the_newest_are_kept_and_that_is_said() -> None:
     many = [observation(f"m{n:04}", effectiveDateTime="2026-11-10T08:00:00+08:00") for n in range(500)]
     older = [observation(f"a{n}", effectiveDateTime="2026-11-09T08:00:00+08:00") for n in range(3)]
@@ -705,6 +717,17 @@ def test_a_search_for_the_person_shows_the_patient_as_he_is_now() -> None:
         (match,) = searching(node(url), "Patient", "").matches
     assert (match.key.id, b"female" in bytes(match.raw)) == ("p1", True)
     assert not any(NUMBER in first for first in seen)
+
+
+def test_a_patient_who_has_become_somebody_else_since_he_was_looked_up_is_not_shown() -> None:
+    other = http_answer(json.dumps(patient(number=OTHER_NUMBER)).encode())
+
+    def reply(first: str, body: bytes) -> Reply:
+        return other if first.startswith("GET /Patient/p1 ") else fhir_reply({})(first, body)
+
+    with misbehave(reply) as url:
+        answer = searching(node(url), "Patient", "")
+    assert (answer.report.state, answer.matches) == ("faulty", ())
 
 
 @pytest.mark.parametrize(("type_", "by"), [("ServiceRequest", "authored"), ("Specimen", "collected")])

@@ -106,6 +106,15 @@ def test_a_search_says_the_person_in_the_body_alone_and_its_conditions() -> None
     assert (body["type"], body["bound"], body["conditions"]) == ("Observation", "date", [["status", "final"]])
 
 
+def test_conditions_that_no_question_holds_are_left_to_the_asker() -> None:
+    def ask(node: PeerGateway) -> Any:
+        given = [("_id", "x" * 1025), *[("status", "final")] * 70]
+        return node.search(question(person=ME), "Observation", "date", given)
+
+    _, body = sent(lambda reply: asked_of(reply, ask))
+    assert body["conditions"] == [["status", "final"]] * 64
+
+
 def test_a_read_says_where_and_no_person() -> None:
     address, body = sent(lambda reply: read_of(reply, "3"))
     assert address == "/api/v1/resources/read"

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from adapters._postgres_partitions import AHEAD, ENTRIES, keep
 from adapters.errors import KeyTaken
@@ -194,6 +195,20 @@ async def test_nobody_is_locked_out_while_what_expires_is_deleted_row_by_row(
             assert await store.held(["p1"], months(-3), ["cq-his"]) == [held(NOW)]
         assert not expiring.done()
     assert await expiring == 2
+
+
+async def test_what_comes_while_a_person_is_erased_is_whole(store: PostgresStore, database: Any) -> None:
+    await store.hold([replace(held(NOW), tokens=("T1",))])
+    late = replace(held(NOW, "Observation/2"), tokens=("T2",))
+    async with database.transaction():
+        await database.execute("SELECT FROM token FOR UPDATE")
+        erasing = asyncio.create_task(store.unhold(persons=["p1"]))
+        while not await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            pass
+        await store.hold([late])
+    assert await erasing == 1
+    assert [row[0] for row in await database.fetch("SELECT token FROM token")] == ["T2"]
+    assert [one.id for one in await store.listed("cq-his", "Observation", ["T2"], 5)] == [late.id]
 
 
 async def test_one_patients_reports_are_looked_for_in_the_asked_months_alone(

@@ -14,7 +14,7 @@ from adapters.errors import StoreError, VersionTaken
 from adapters.rewrapping import rewrap, sqlite_rows
 from adapters.sealing import SealedStore
 from adapters.sqlite import SqliteStore
-from adapters.store import Held, Pointer, Store, attribute
+from adapters.store import AT_ONCE, Held, Pointer, Store, attribute
 from security.envelope import Envelope
 
 pytestmark = pytest.mark.anyio
@@ -237,6 +237,16 @@ async def test_what_named_a_patient_before_he_was_known_becomes_his(store_raw: S
     assert await store_raw.versions(NODE, PLACE, 5) == await store_raw.listed(NODE, "Observation", ["t"], 5)
 
 
+async def test_who_else_has_what_names_a_patient_is_known(store_raw: Store) -> None:
+    named: dict[str, Any] = {"subject": "Patient/1"}
+    await store_raw.hold([held(id_="Observation/1", **named), held(id_="Observation/2", person="", **named)])
+    await store_raw.hold([held(id_="Observation/3", subject="Patient/3")])
+    assert await store_raw.others(NODE, "Patient/1", ["p2", "\0"]) == ["Observation/1"]
+    assert await store_raw.others(NODE, "Patient/1", ["p1", "p2"]) == []
+    await store_raw.hold([held(b"", subject="Patient/1")])
+    assert await store_raw.others(NODE, "Patient/1", ["p2"]) == []
+
+
 async def test_what_becomes_another_persons_is_his_alone(store_raw: Store) -> None:
     await store_raw.hold([held()])
     await store_raw.hold([held(b"second", person="p2")])
@@ -342,3 +352,13 @@ async def test_the_same_bytes_are_known_again_after_the_key_was_turned(tmp_path:
     assert [one.version for one in (await turned.hold([held(tokens=("t",))])).held] == [1]
     assert await listed(turned, "t") == [PLACE]
     await turned.close()
+
+
+async def test_others_have_their_turn_while_much_is_listed(store_raw: Store) -> None:
+    await store_raw.hold([held(id_=f"Observation/{number}") for number in range(5 * AT_ONCE)])
+    listing = asyncio.create_task(store_raw.listed(NODE, "Observation", (), 5 * AT_ONCE))
+    turns = 0
+    while not listing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (len(await listing), turns > 4) == (5 * AT_ONCE, True)

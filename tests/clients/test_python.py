@@ -13,6 +13,7 @@ from fhirpy.base.exceptions import OperationOutcome
 from tests.gateway.live import PATIENT, Live
 
 RESIDENT = "urn:oid:2.16.156.10011.1.3"
+CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def patient(fhirpy: SyncFHIRClient) -> str:
 def observation(patient: str) -> dict[str, object]:
     return {
         "status": "final",
+        "category": [{"coding": [{"system": CATEGORY, "code": "laboratory"}]}],
         "code": {"text": "白蛋白"},
         "subject": {"reference": f"Patient/{patient}"},
         "effectiveDateTime": "2026-11-20T08:00:00+08:00",

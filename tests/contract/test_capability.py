@@ -231,13 +231,52 @@ def test_the_terminology_it_has_is_told_apart(live: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "headers"),
-    [({"_format": "xml"}, {}), ({}, {"Accept": "application/fhir+xml"}), ({}, {"Accept": "text/turtle"})],
+    ("query", "accept"),
+    [
+        ("_format=xml", "*/*"),
+        ("_format=application%2Ffhir%2Bxml", "application/fhir+json"),
+        ("_format=text/turtle&_format=json", "*/*"),
+        ("", "application/fhir+xml"),
+        ("", "text/turtle, application/xml;q=0.9"),
+        ("", "application/xml, application/fhir+json;q=0, */*; q=0.0"),
+    ],
 )
-def test_nothing_but_json_is_spoken(live: Live, query: dict[str, str], headers: dict[str, str]) -> None:
-    answer = live.client("").get(METADATA, params=query, headers=headers)
-    assert answer.status_code == 406
-    assert answer.json()["resourceType"] == "OperationOutcome"
+def test_nothing_but_json_is_spoken_anywhere(live: Live, query: str, accept: str) -> None:
+    wrong = []
+    for path, methods in describe_app().openapi()["paths"].items():
+        for method in methods if path.startswith("/fhir") else ():
+            url = f"{path}?{query}"
+            answer = live.client("").request(method, url, headers={"Accept": accept})
+            if answer.status_code != 406 or answer.json()["resourceType"] != "OperationOutcome":
+                wrong.append((method, path, answer.status_code))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("query", "accept"),
+    [
+        ("", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("", "application/fhir+xml;q=0.2, application/fhir+json; fhirVersion=4.0; q=0.9"),
+        ("", "Application/JSON"),
+        ("", ""),
+        ("_format=json", "application/fhir+xml"),
+        ("_format=application/fhir+json;charset=utf-8", "*/*"),
+        ("_format=", "*/*"),
+        ("_elements=_format=xml", "*/*"),
+    ],
+)
+def test_whoever_takes_json_gets_it(live: Live, query: str, accept: str) -> None:
+    for path in (METADATA, "/fhir/Organization", f"/fhir/Endpoint/{OWN}"):
+        answer = live.client().get(f"{path}?{query}", headers={"Accept": accept})
+        assert answer.headers["content-type"] == "application/fhir+json"
+        assert answer.status_code == 200, (path, answer.text)
+
+
+def test_a_form_that_asks_for_another_format_is_refused(live: Live) -> None:
+    client = live.client("hospital")
+    for type_ in ("Observation", "Organization", "CodeSystem"):
+        answer = client.post(f"/fhir/{type_}/_search", data={"_format": "xml"})
+        assert answer.status_code == 406, answer.text
 
 
 @pytest.mark.parametrize("query", [{"mode": "some"}, {"_summary": "count"}])

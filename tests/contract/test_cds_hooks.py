@@ -119,6 +119,14 @@ def test_a_card_has_what_the_specification_asks_for(his: httpx.Client) -> None:
     assert card["uuid"]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [(f"{'　' * 150}白蛋白", "不必再开"), ("某院特需套餐" * 30, "未作查询")]
+)
+def test_a_long_name_leaves_room_for_what_matters(his: httpx.Client, name: str, words: str) -> None:
+    (card,) = his.post(SERVICE, json=hook(order(name))).json()["cards"]
+    assert words in card["summary"]
+
+
 def test_every_order_has_its_card(his: httpx.Client) -> None:
     cards = his.post(SERVICE, json=hook(order("白蛋白"), order("总蛋白"))).json()["cards"]
     assert [("可互认的结果" in card["summary"], "未找到" in card["summary"]) for card in cards] == [
@@ -516,6 +524,16 @@ def test_a_retired_number_of_the_patient_is_passed_over(his: httpx.Client) -> No
     who["identifier"].insert(0, who["identifier"][0] | {"use": "old", "value": BY_KEY["jia"].number})
     (card,) = his.post(SERVICE, json=hook(who=who)).json()["cards"]
     assert "不必再开" in card["summary"]  # that of the patient in front, and not of the number's owner
+
+
+def test_a_patient_with_two_resident_numbers_is_nobody(gateway: Live, his: httpx.Client) -> None:
+    before = gateway.kept()
+    who = patient()
+    who["identifier"].append(who["identifier"][0] | {"value": BY_KEY["jia"].number})
+    answer = his.post(SERVICE, json=hook(who=who))
+    assert (answer.status_code, answer.json()["field"]) == (400, "prefetch.patient.identifier")
+    assert BY_KEY["jia"].number not in answer.text
+    assert gateway.kept() == before
 
 
 def test_an_outcome_in_place_of_the_patient_is_no_patient(his: httpx.Client) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from catalog import load
 from catalog.fhir import BASE, CONCEPT_SYSTEM, ITEM_SYSTEM, in_force
-from gateway.faces._terminology import OPERATIONS, Terminologies
+from gateway.faces._terminology import OPERATIONS, TRANSLATED, Terminologies
 from gateway.faces.terminology import TYPES
 from gateway.naming import UNNAMED
 from gateway.rules import compile_rules
@@ -400,11 +400,21 @@ def test_other_rules_in_force_are_another_terminology_and_leave_no_answer_behind
     running = SimpleNamespace(rules=compile_rules(load()))
     held = Terminologies(cast("Gateway", running))
     before = held.now()
-    held.translated[b"code=1"] = b"{}"
+    held.keep(b"code=1", b"{}")
+    assert held.translated == {b"code=1": b"{}"}
     assert held.now() is before
     running.rules = compile_rules(load())
-    assert held.now() is not before
     assert held.translated == {}
+    assert held.now() is not before
+
+
+def test_what_is_kept_of_translations_has_a_bound() -> None:
+    held = Terminologies(cast("Gateway", SimpleNamespace(rules=compile_rules(load()))))
+    held.keep(b"x" * 1000, b"{}")
+    assert held.translated == {}
+    for number in range(5000):
+        held.keep(b"code=%d" % number, b"{}")
+    assert len(held.translated) == TRANSLATED
 
 
 # What is refused

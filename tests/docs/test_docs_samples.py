@@ -28,7 +28,7 @@ from gateway.keyring import make_keys
 from gateway.log import Log
 from tests.docs.pages import ROOT
 from tests.gateway.live import CLIENTS, OWN, settings_for
-from tests.serving import serve
+from tests.serving import misbehave, serve
 
 SAMPLES = ROOT / "docs/samples"
 PYTHON, TOKENS, JAVA, NHSA = (
@@ -192,6 +192,15 @@ def test_the_python_client_tells_a_gateway_that_is_not_there_from_a_refusal() ->
     nobody = sample.Lianren("http://127.0.0.1:9", lambda: "token", patience=0.5)
     with closing(nobody), pytest.raises(sample.Unavailable, match="cannot be reached"):
         nobody.history({"type": "resident-id", "value": NUMBER})
+
+
+def test_the_python_client_takes_a_proxy_without_a_gateway_for_unavailable() -> None:
+    sample = loaded(PYTHON)
+    refusal = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<hr>"
+    with misbehave(lambda first, body: refusal) as url:
+        client = sample.Lianren(url, lambda: "token")
+        with closing(client), pytest.raises(sample.Unavailable, match="does not answer"):
+            client.history({"type": "resident-id", "value": NUMBER})
 
 
 @pytest.mark.slow

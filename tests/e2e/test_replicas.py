@@ -27,6 +27,7 @@ from gateway.demo.processes import Peer, wait_until
 from gateway.source import create_source
 from tests.e2e.processes import Fleet, asking, assert_kept, client_of, fleet, ward_client
 from tests.gateway.live import NODE, OWN, Counted, Live, ask, body, gateway_with, source_of, started
+from tests.gateway.parcels import NODE as INDEX
 from tests.gateway.publishing import SECONDS, config_of, edition, published, soon, states, until, version_of
 from tests.gateway.test_review import confirm, met, new_name, planned, queue, revoke
 from tests.peers import needed
@@ -50,9 +51,12 @@ def both(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     database, cache = stores
     with ExitStack() as stack:
         url, _ = stack.enter_context(source_of(folder))
-        node = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}
+        nodes: list[dict[str, Any]] = [
+            {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000},
+            {"id": INDEX, "kind": "published", "institution": OWN},
+        ]
         one: Live = stack.enter_context(
-            gateway_with(folder, [node], store=database.url, redis=cache.url, catalogue_poll_s=1)
+            gateway_with(folder, nodes, store=database.url, redis=cache.url, catalogue_poll_s=1)
         )
         other = stack.enter_context(started(one.settings, one.tokens))
         yield one, other
@@ -75,6 +79,26 @@ def test_a_mark_issued_by_one_replica_is_used_by_the_other(
 ) -> None:
     marks = [{v.mark.id for v in ask(client, body()).verdicts if v.mark} for client in replicas]
     assert marks[0] == marks[1] != set()
+
+
+def test_what_both_replicas_create_by_one_identifier_at_once_is_created_once(both: tuple[Live, Live]) -> None:
+    publishers = [live.client("publisher") for live in both]
+    for _ in range(5):
+        stated = {"system": "urn:x", "value": uuid.uuid4().hex}
+        entry = {
+            "resource": {"resourceType": "Patient", "identifier": [stated]},
+            "request": {
+                "method": "POST",
+                "url": "Patient",
+                "ifNoneExist": f"identifier=urn:x|{stated['value']}",
+            },
+        }
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+        with ThreadPoolExecutor(8) as threads:
+            sent = [threads.submit(publishers[n % 2].post, "/fhir", json=bundle) for n in range(8)]
+        told = [one.result().json()["entry"][0]["response"] for one in sent]
+        assert len({one["location"] for one in told}) == 1
+        assert sorted(one["status"] for one in told) == ["200 OK"] * 7 + ["201 Created"]
 
 
 def test_one_request_id_at_both_replicas_at_once_has_one_answer(

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.live import Live, audit, gateway_over_source
+from tests.gateway.live import NODE, OWN, Live, audit, gateway_over_source, gateway_with, source_of
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,16 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A real gateway over a real node."""
     with gateway_over_source(tmp_path_factory.mktemp("gateway")) as live:
         yield live
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One over two nodes that tell the very same results."""
+    folder = tmp_path_factory.mktemp("twins")
+    with source_of(folder) as (url, _):
+        node = {"kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}
+        with gateway_with(folder, [node | {"id": id_} for id_ in (NODE, "cq-copy")]) as live:
+            yield live
 
 
 @pytest.fixture

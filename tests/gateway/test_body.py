@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -93,6 +94,14 @@ def test_a_repeated_name_is_named_with_its_path() -> None:
 
 def test_a_repeated_name_is_a_400() -> None:
     assert refusal(b'{"a":1,"a":1}').status == 400
+
+
+def test_a_repeated_name_among_very_many_is_found_in_time() -> None:
+    raw = b"{" + b",".join(b'"k%d":1' % number for number in range(100_000)) + b',"k99999":1}'
+    begun = time.process_time()
+    with pytest.raises(BadBody):
+        read_json(raw)
+    assert time.process_time() - begun < 2
 
 
 def test_names_that_are_equal_only_after_unescaping_are_repeated() -> None:

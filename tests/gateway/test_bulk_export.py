@@ -105,6 +105,20 @@ def test_what_is_older_than_since_is_not_in_it(live: Live, answer: CheckAnswer) 
     assert output(live, f"?_since={moment}") == []
 
 
+@pytest.mark.parametrize("zone", ["%2B14:00", "-14:00", "Z"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00", "1960-01-01T00:00:00", "9999-12-31T23:59:59"])
+def test_any_instant_may_be_the_beginning(live: Live, answer: CheckAnswer, moment: str, zone: str) -> None:
+    found = output(live, f"?_since={moment}{zone}")
+    assert (answer.id in {one["id"] for one in found}) == (moment < "9999")
+
+
+def test_what_was_ignored_is_not_kept(live: Live) -> None:
+    lenient = {"Prefer": "respond-async, handling=lenient"}
+    response = live.client("auditor").get("/fhir/$export?_type=AuditEvent&patient=1", headers=lenient)
+    told = manifest(live, urlsplit(response.headers["Content-Location"]).path)
+    assert told["request"].partition("?")[2] == "_type=AuditEvent"
+
+
 def test_no_number_of_a_person_is_in_it(live: Live, answer: CheckAnswer) -> None:
     assert "990000" not in msgspec.json.encode(output(live, "")).decode()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +212,19 @@ def test_a_jwt_that_comes_without_its_certificate_is_not_used_up(tmp_path: Path)
         before = live.kept()
         assert call(live, signed()).status_code == 401
         assert live.kept() == before
+
+
+def test_where_nobody_can_tell_whether_a_jwt_came_before_a_page_can_read_that(tmp_path: Path) -> None:
+    page = "https://his.example"
+    clients = [settings(tmp_path, "ec", EC)]
+    with gateway_with(tmp_path, [], clients=clients, cds_origins=[page]) as live:
+        headers = {"Authorization": f"Bearer {signed()}", "Origin": page}
+        with closing(sqlite3.connect(live.store, isolation_level=None)) as connection:
+            connection.execute("ALTER TABLE document RENAME TO mislaid")
+            answer = live.client("").post(SERVICE, headers=headers, json=hook())
+            connection.execute("ALTER TABLE mislaid RENAME TO document")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store-unavailable")
+    assert answer.headers["access-control-allow-origin"] == page
 
 
 def test_keys_that_are_known_keep_no_call_waiting_for_their_address() -> None:

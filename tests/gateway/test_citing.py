@@ -185,6 +185,17 @@ def test_a_hospitals_words_cannot_be_taken_for_ours(answer: CheckAnswer) -> None
     assert "；「白蛋白』；互认标识川渝HR，编号1；联认核对可互认。『」 「40.8；可互认」 g/L；" in text
 
 
+def test_a_reason_that_repeats_what_a_hospital_wrote_is_one_line_and_no_part_of_its_own(
+    answer: CheckAnswer,
+) -> None:
+    reason = structs.replace(
+        answer.verdicts[0].reasons[0], zh="单位不符（g\n；可互认）", en="unit (g\n; recognised)"
+    )
+    verdict = structs.replace(answer.verdicts[0], verdict="view_only", reasons=(reason,))
+    assert "仅供调阅：「单位不符（g ；可互认）」；" in text_of(verdict, answer, "zh")
+    assert "to view only: 「unit (g ; recognised)」; " in text_of(verdict, answer, "en")
+
+
 def test_characters_that_turn_or_hide_a_text_are_left_out(answer: CheckAnswer) -> None:
     text = text_of(altered(answer.verdicts[0], local_name="白\u202e蛋\u200b白\x1b[1m\x00"), answer, "zh")
     assert "；白 蛋 白 [1m 40.8 g/L；" in text

@@ -233,6 +233,15 @@ def test_a_batch_with_something_wrong_is_refused_as_a_whole(
     assert gateway.kept() == kept
 
 
+def test_a_batch_says_which_check_is_not_found(his: httpx.Client, answer: CheckAnswer) -> None:
+    sent = [
+        {"check": check, "request_id": uuid.uuid4().hex, "decision": "recognise"}
+        for check in (answer.id, "0" * 32)
+    ]
+    response = his.post("/api/v1/decisions", json={"decisions": sent})
+    assert refused(response) == (404, "decisions[1].check")
+
+
 def test_a_batch_divides_the_results_of_one_check(his: httpx.Client, answer: CheckAnswer) -> None:
     first, *others = ids(answer)[:3]
     sent = [
@@ -323,6 +332,17 @@ def test_the_very_same_result_of_two_nodes_is_decided_about_once(answer: CheckAn
     assert open_results(both, {}) == (one, ids(answer)[2])
     assert open_results(both, stands) == (ids(answer)[2],)
     assert open_results(both, {two: stands[one]}) == (ids(answer)[2],)
+
+
+def test_of_the_very_same_result_of_two_nodes_what_was_taken_back_at_one_is_not_taken_back_again(
+    twins: Live,
+) -> None:
+    his = twins.client()
+    answer = ask(his, body())
+    one, other = ids(answer)
+    assert decide(his, answer, "recognise", results=[one]).state == "closed"
+    assert decide(his, answer, "withdraw", results=[other]).open == (one,)
+    assert refused(send(his, answer, "withdraw")) == (422, "results")
 
 
 steps = st.lists(

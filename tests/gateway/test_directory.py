@@ -26,6 +26,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             "resourceType": "Organization",
             "id": "clinic",
             "name": "示例门诊部",
+            "identifier": [{"system": "urn:lianren:local:EX-CQ-01", "value": "clinic-7"}],
             "partOf": {"reference": f"Organization/{OWN}"},
         }
         doctor = {
@@ -58,6 +59,7 @@ def found(answer: httpx.Response) -> dict[str, dict[str, Any]]:
     [
         ({"identifier": f"urn:lianren:institution|{OWN}"}, {f"Organization/{OWN}"}),
         ({"identifier": OTHER}, {f"Organization/{OTHER}"}),
+        ({"identifier": "urn:lianren:local:EX-CQ-01|clinic-7"}, {f"nodes/{INDEX}/Organization/clinic"}),
         ({"_id": OWN}, {f"Organization/{OWN}"}),
         ({"name": "万州"}, {"Organization/EX-CQ-02"}),
         ({"address-state": "四川"}, {"Organization/EX-SC-01", "Organization/EX-SC-02"}),

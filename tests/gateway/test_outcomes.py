@@ -212,6 +212,22 @@ def test_the_last_word_goes_by_the_time_of_the_decision(his: httpx.Client, answe
     assert his.get(f"/api/v1/reminders/{answer.id}").json()["items"][0]["status"] == 1
 
 
+def test_a_word_on_one_of_two_that_are_the_same_result_follows_that_on_the_other(
+    twins: Live,
+) -> None:
+    his = twins.client()
+    answer = ask(his, body())
+    one, other = (verdict.result.id for verdict in answer.verdicts)
+    assert answer.verdicts[0].also == (other,)
+    seen = []
+    for result, word in ((one, "accepted"), (other, "withdrawn"), (one, "accepted"), (one, "accepted")):
+        id_ = kept(send(his, answer, result=result, outcome=word)).id
+        seen.append((id_, his.get(f"/api/v1/reminders/{answer.id}").json()["items"][0]["status"]))
+    ids, statuses = zip(*seen, strict=True)
+    assert statuses == (1, 2, 1, 1)
+    assert len({*ids}) == 3  # the last is a repeat
+
+
 def test_the_ledger_names_the_document_that_is_erased_with_it(
     gateway: Live, his: httpx.Client, answer: CheckAnswer
 ) -> None:

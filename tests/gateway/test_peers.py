@@ -222,6 +222,13 @@ def test_every_gateway_on_the_way_has_the_exchange_in_its_ledger(
         assert audit(live, tmp_path / owner) == []
 
 
+def test_a_gateway_is_held_to_what_comes_along_too(gateways: dict[str, Live]) -> None:
+    bundle = searched(gateways["sc"], type_="DiagnosticReport", _include="DiagnosticReport:subject")
+    assert len(matches(bundle)) < len(bundle["entry"]) - 1
+    payloads = reading(gateways["sc"], lambda store: payloads_of(store, bundle["id"]))
+    assert len([payload for _, payload in payloads if "signed" in payload]) == 2
+
+
 def test_no_gateway_is_asked_twice_and_none_goes_unnamed(gateways: dict[str, Live]) -> None:
     asked = gateways["cq"].node
     assert asked

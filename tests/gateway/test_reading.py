@@ -39,6 +39,7 @@ ONE: dict[str, Any] = {
     "Observation/o1": RAW,
     "Observation/o1/_history/2": RAW.replace('"3"', '"2"').replace("43.50", "43.40"),
     "Observation/nobody": observation("nobody", subject={}),
+    "Observation/chart": observation("chart", category=[{"coding": [{"code": "social-history"}]}]),
     "Observation/weak": observation("weak", subject={"reference": "Patient/p3"}),
     "Observation/denied": observation("denied", subject={"reference": "Patient/p4"}),
     "Observation/both": observation("both"),
@@ -150,6 +151,7 @@ def test_an_id_that_several_nodes_have_is_refused_with_the_address_of_each(live:
     [
         "nodes/one/Observation/nobody",
         "nodes/one/Observation/weak",
+        "nodes/one/Observation/chart",
         "nodes/one/Patient/p3",
         "nodes/one/Observation/none",
         "nodes/two/Observation/o1",
@@ -232,6 +234,11 @@ def test_a_search_finds_a_person_by_the_address_of_the_patient(live: Live, seen:
     assert answer.status_code == 200, answer.text
     assert any("Patient/_search" in first for first in seen[before:])
     assert not any(YOU.number in first for first in seen)
+
+
+@pytest.mark.parametrize("reference", ["p1", "Patient/p1", "http://127.0.0.1/fhir/nodes/one/Patient/p1"])
+def test_at_a_node_a_person_is_searched_by_his_patient_there(live: Live, reference: str) -> None:
+    assert get(live, f"nodes/one/Observation?patient={reference}").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from tests.gateway.live import NODE, OWN, Live, audit, gateway_with, persons_in,
 CHEST = "DiagnosticReport/ct-chest-report"
 INDEX = "cq-index"
 NOW = datetime.now(UTC).isoformat(timespec="seconds")
-LIVER = "DiagnosticReport/liver"
+LIVER, PANELS, ELSEWHERE, STRANGE = (
+    f"DiagnosticReport/{id_}" for id_ in ("liver", "panels", "elsewhere", "strange")
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def publish(live: Live) -> None:
-    """A laboratory report of two results, and a third result beside it."""
+    """A laboratory report of two results, and a third result beside it; further reports of panels that lead
+    to each other, of what lies on another server, and of another person's results."""
     patient = {"resourceType": "Patient", "identifier": [number("jia")]}
+    another = {"resourceType": "Patient", "identifier": [number("yi")]}
     observations = [observation("alb", "白蛋白", 43.1, "g/L"), observation("tp", "总蛋白", 70.5, "g/L")]
     report = {
         "resourceType": "DiagnosticReport",
@@ -50,9 +54,19 @@ def publish(live: Live) -> None:
         "performer": [performer()],
         "result": [{"reference": "Observation/alb"}, {"reference": "Observation/tp"}],
     }
+    of_panels = report | {"result": [{"reference": "Observation/outer"}]}
+    elsewhere = report | {"result": [{"reference": "https://other.example/fhir/Observation/alb"}]}
     client = live.client("publisher")
     for place, resource in (
         ("Patient/p1", patient),
+        ("Patient/p2", another),
+        ("Observation/theirs", observation("theirs", "白蛋白", 40, "g/L") | subject("p2")),
+        ("Observation/mixed", panel("mixed", "theirs", "alb") | subject("p2")),
+        (STRANGE, report | {"result": [{"reference": f"Observation/{id_}"} for id_ in ("theirs", "mixed")]}),
+        ("Observation/inner", panel("inner", "alb", "outer")),
+        ("Observation/outer", panel("outer", "inner", "tp")),
+        (PANELS, of_panels),
+        (ELSEWHERE, elsewhere),
         *((f"Observation/{one['id']}", one) for one in observations),
         ("Observation/alt", observation("alt", "丙氨酸氨基转移酶", 20, "U/L")),
         (LIVER, report),
@@ -60,6 +74,18 @@ def publish(live: Live) -> None:
         resource["id"] = place.partition("/")[2]
         answer = client.put(f"/fhir/{place}", json=resource)
         assert answer.status_code == 201, answer.text
+
+
+def subject(patient: str) -> dict[str, Any]:
+    return {"subject": {"reference": f"Patient/{patient}"}}
+
+
+def panel(id_: str, *members: str) -> dict[str, Any]:
+    """An Observation without a value of its own."""
+    references = [{"reference": f"Observation/{one}"} for one in members]
+    header = observation(id_, "肝功能", 0, "") | {"hasMember": references}
+    del header["valueQuantity"]
+    return header
 
 
 def observation(id_: str, name: str, value: float, unit: str) -> dict[str, Any]:
@@ -122,6 +148,19 @@ def test_of_a_laboratory_report_each_result_has_a_verdict_and_no_other_has(live:
     assert verdicts(answer).keys() == {f"{INDEX}/Observation/alb", f"{INDEX}/Observation/tp"}
 
 
+def test_what_the_panels_of_a_report_hold_is_of_the_report(live: Live) -> None:
+    answer = ask(live.client("other"), PANELS)
+    assert verdicts(answer).keys() == {f"{INDEX}/Observation/alb", f"{INDEX}/Observation/tp"}
+
+
+def test_what_a_report_leads_to_on_another_server_is_no_result_of_the_node(live: Live) -> None:
+    assert verdicts(ask(live.client("other"), ELSEWHERE)) == {}
+
+
+def test_of_another_person_nothing_is_said_whatever_a_report_names(live: Live) -> None:
+    assert verdicts(ask(live.client("other"), STRANGE)) == {}
+
+
 def test_only_the_items_of_the_report_are_planned(live: Live) -> None:
     answer = ask(live.client("other"), LIVER).json()
     planned = [
@@ -143,6 +182,11 @@ def test_the_verdict_is_an_extension_too(live: Live) -> None:
     assert parts["verdict"]["valueCode"] == verdicts(answer)[f"{NODE}/{CHEST}"]
     assert parts["catalogue"]["valueString"] == told(answer, "catalogue")
     assert parts["reason"]["extension"][0]["valueCode"]
+
+
+def test_statistics_do_not_count_it_among_the_reminders_at_reception(live: Live) -> None:
+    check = told(ask(live.client("other"), LIVER), "decision")
+    assert live.client("other").get(f"/api/v1/checks/{check}").json()["moment"] == "report"
 
 
 def test_it_is_a_check_that_can_be_read_and_answered(live: Live) -> None:

@@ -20,10 +20,13 @@ from gateway.access.scopes import Scopes
 from gateway.audit.retention import Retention
 from gateway.demo.people import check_digit
 from gateway.errors import BadRequest, NotPermitted
-from gateway.holding import found_by
+from gateway.holding import found_by, held_of
 from gateway.keyring import make_keys
 from gateway.log import Log
 from gateway.repository import FRESH, Repository, own
+from gateway.resources.interactions import Call, Interactions, Reply
+from gateway.resources.local import search
+from gateway.resources.query import query_of
 from gateway.resources.values import Change, Kept, VersionConflict
 from gateway.wiring import Gateway, open_gateway
 from security.identity import RESIDENT_SYSTEM, Identifier, identifier
@@ -185,6 +188,45 @@ def test_what_names_an_unknown_patient_is_kept_for_its_publisher_alone(opened: O
     assert (held.whose, read(opened, "Observation/unclaimed") is not None) == ("", True)
 
 
+def test_what_a_killed_process_left_waiting_becomes_his_with_the_next_write(opened: Open) -> None:
+    whom, body = someone(), observation("left", "killed")
+    opened.put(patient("killed", whom))
+    waiting = held_of(NODE, "Observation/left", msgspec.json.encode(body), datetime.now(UTC))
+    opened.run(opened.gateway.store.hold([waiting]))
+    opened.put(patient("killed", whom))
+    assert "Observation/left" in opened.held(whom)
+
+
+def test_two_replicas_that_create_by_one_identifier_at_once_create_one(opened: Open) -> None:
+    whom = someone()
+    criteria = f"identifier={RESIDENT_SYSTEM}|{whom.value}"
+    body = msgspec.json.encode(patient("x", whom))
+    call = Call(method="POST", path="Patient", body=body, if_none_exist=criteria)
+    replicas = [Interactions(own(opened.gateway, client()), "http://x", asyncio.Lock()) for _ in range(4)]
+
+    async def at_once() -> list[Reply]:
+        return await asyncio.gather(*(one.write(call) for one in replicas))
+
+    replies = opened.run(at_once())
+    assert sorted(one.status for one in replies) == [200, 200, 200, 201]
+    assert len({one.location for one in replies}) == 1
+    assert whom.value not in replies[0].location
+
+
+def test_what_was_deleted_is_created_by_its_identifier_again(opened: Open) -> None:
+    writes = Interactions(opened.mine, "http://x", asyncio.Lock())
+    body = msgspec.json.encode(observation("x", "nobody", identifier=[{"system": "urn:x", "value": "again"}]))
+    call = Call(method="POST", path="Observation", body=body, if_none_exist="identifier=urn:x|again")
+    places = []
+    for _ in range(10):
+        reply = opened.run(writes.write(call))
+        places.append(reply.location)
+        assert reply.status == 201
+        path = reply.location.removeprefix("http://x/").partition("/_history")[0]
+        opened.run(writes.write(Call(method="DELETE", path=path)))
+    assert len({*places}) == 10
+
+
 def test_it_becomes_his_once_he_is_known(opened: Open) -> None:
     whom = someone()
     opened.put(observation("early", "late"), observation("early-too", "late"))
@@ -236,6 +278,38 @@ def test_a_patient_does_not_become_somebody_else(opened: Open) -> None:
     assert refused.value.field == "Patient.identifier"
     assert other.value not in str(refused.value)
     assert [*opened.held(whom)] == ["Patient/steady"]
+
+
+def refused_as_anothers(opened: Open, *resources: dict[str, Any] | Change) -> None:
+    with pytest.raises(BadRequest, match="named by resources of another person"):
+        opened.put(*resources)
+
+
+def test_a_patient_whom_anothers_results_name_is_refused(opened: Open) -> None:
+    one, other = someone(), someone()
+    named = {"reference": "Patient/claimed", "identifier": number_of(one)}
+    opened.put(observation("claim", named))
+    refused_as_anothers(opened, patient("claimed", other))
+    opened.put(patient("claimed", one))
+
+
+def test_a_patient_made_anew_takes_no_results_of_who_he_was(opened: Open) -> None:
+    one, other = someone(), someone()
+    opened.put(patient("anew", one), observation("of-former", "anew"))
+    opened.put(deletion("Patient/anew"))
+    refused_as_anothers(opened, patient("anew", other))
+    opened.put(patient("anew", other), observation("of-former", "anew", value=41))
+    assert ("Observation/of-former" in opened.held(one), "Observation/of-former" in opened.held(other)) == (
+        False,
+        True,
+    )
+
+
+def test_a_patient_is_who_results_of_his_second_number_say(opened: Open) -> None:
+    whom = someone()
+    card = identifier("health-card", f"{whom.value[6:]}AB")
+    opened.put(observation("by-card", {"reference": "Patient/carded", "identifier": number_of(card)}))
+    opened.put(patient("carded", whom, card))
 
 
 def test_a_patient_whose_number_is_left_out_once_stays_who_he_is(opened: Open) -> None:
@@ -340,7 +414,8 @@ def test_a_resource_is_found_by_its_identifier(opened: Open) -> None:
     opened.put(observation("numbered", "nobody", identifier=[report]))
     for token in ("identifier|urn:lianren:report:EX-CQ-01|R-7/1", "identifier||R-7/1"):
         assert [one.id for one in opened.run(opened.mine.listed("Observation", [token], 5))] == ["numbered"]
-    assert opened.run(opened.mine.listed("Observation", ["identifier|urn:elsewhere|R-7/1"], 5)) == []
+    query = query_of("Observation", [("identifier", "urn:elsewhere|R-7/1")])
+    assert opened.run(search(opened.mine, query)).rows == ()
 
 
 @pytest.mark.parametrize("reference", ["Patient/searched", "https://elsewhere.example/fhir/Patient/searched"])
@@ -356,6 +431,16 @@ def test_a_patient_is_found_by_his_number(opened: Open, system: str) -> None:
     opened.put(patient(f"found-{system[:3]}", whom), observation("of-found", f"found-{system[:3]}"))
     found = opened.run(opened.mine.listed("Patient", [f"identifier|{system}|{whom.value}"], 5))
     assert [one.id for one in found] == [f"found-{system[:3]}"]
+
+
+def test_a_patient_is_found_by_his_second_number(opened: Open) -> None:
+    whom = someone()
+    card = identifier("health-card", f"{whom.value[6:]}CD")
+    opened.put(patient("two-numbers", whom, card))
+    token = f"identifier|{card.system}|{card.value}"
+    assert [one.id for one in opened.run(opened.mine.listed("Patient", [token], 5))] == ["two-numbers"]
+    opened.run(opened.gateway.store.unhold(persons=opened.run(opened.gateway.pseudonyms(whom)).all))
+    assert opened.run(opened.mine.listed("Patient", [token], 5)) == []
 
 
 def test_no_number_of_a_person_is_a_token(opened: Open) -> None:
@@ -389,6 +474,17 @@ def test_what_is_erased_of_a_person_includes_versions_and_payloads(opened: Open)
     opened.run(retention.person(opened.run(gateway.pseudonyms(whom)), datetime.now(UTC)))
     assert opened.run(opened.mine.history("Observation", "leaving", 5)) == []
     assert (read(opened, "Patient/leaving"), opened.publications(start)) == (None, [])
+
+
+def test_what_he_was_before_anybody_knew_him_is_erased_with_him(opened: Open) -> None:
+    whom = someone()
+    opened.put(patient("later-known", name=[{"text": "某人"}]), observation("before", "later-known"))
+    opened.put(deletion("Observation/before"))
+    opened.put(patient("later-known", whom))
+    store = opened.gateway.store
+    opened.run(store.unhold(persons=opened.run(opened.gateway.pseudonyms(whom)).all))
+    for place in ("Patient/later-known", "Observation/before"):
+        assert opened.run(store.versions(NODE, place, 5)) == []
 
 
 def test_each_institution_has_its_own_repository(opened: Open) -> None:

@@ -279,5 +279,26 @@ def test_what_is_not_there_or_not_offered_is_an_outcome(
     told(live.client().request(method, path), status)
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/fhir", "POST"),
+        ("/fhir/Observation", "DELETE, GET, POST, PUT"),
+        ("/fhir/Observation/1", "DELETE, GET, PUT"),
+    ],
+)
+def test_what_is_not_offered_names_all_that_is(live: Live, path: str, methods: str) -> None:
+    assert live.client().patch(path).headers["Allow"] == methods
+
+
+def test_an_address_that_leads_nowhere_is_not_found(publisher: httpx.Client, known: str) -> None:
+    for path in (f"Observation/{known}/x", f"Observation/{known}%2Fx", "Observation/a%2Fb"):
+        told(publisher.get(f"/fhir/{path}"), 404)
+
+
+def test_a_read_counts_nothing(publisher: httpx.Client, known: str) -> None:
+    assert "count" in told(publisher.get(f"/fhir/Observation/{known}?_summary=count"), 400)
+
+
 def test_without_a_token_nobody_is_told_anything(live: Live, known: str) -> None:
     told(live.client("").get(f"/fhir/Observation/{known}"), 401)

@@ -284,7 +284,6 @@ def test_nothing_personal_stands_in_headers_or_log(live: Live) -> None:
         ({"_revinclude": "DiagnosticReport:patient"}, "_revinclude"),
         ({"_sort": "value-quantity"}, "_sort"),
         ({"_summary": "most"}, "_summary"),
-        ({"_format": "xml"}, "_format"),
         ({"status:above": "final"}, "status:above"),
         ({"value-quantity": "much"}, "value-quantity"),
         ({"patient": "Patient/1"}, "patient.identifier"),

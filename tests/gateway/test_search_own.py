@@ -124,7 +124,7 @@ def test_what_is_passed_over_is_named(live: Live) -> None:
     assert answer.json()["entry"][-1]["resource"]["issue"][0]["code"] == "not-supported"
 
 
-@pytest.mark.parametrize("name", ["name", "birthdate", "phone:missing", "address-city:contains"])
+@pytest.mark.parametrize("name", ["name", "birthdate", "phone:not", "address-city:contains"])
 def test_a_patient_is_not_searched_by_his_card_in_an_address(live: Live, name: str) -> None:
     assert live.client("publisher").get("/fhir/Patient", params={name: "true"}).status_code == 400
     assert (
@@ -144,3 +144,127 @@ def test_a_hospital_finds_over_nodes_what_was_published(live: Live) -> None:
     answer = live.client().post("/fhir/Observation/_search", data=form)
     matches = [entry for entry in answer.json()["entry"] if entry["search"]["mode"] == "match"]
     assert [entry["fullUrl"].partition("/fhir/")[2] for entry in matches] == ["nodes/own/Observation/o2"]
+
+
+# Of somebody nobody knows
+
+
+@pytest.fixture(scope="module")
+def unknown(live: Live) -> Live:
+    """The node with a Patient without a document's number, and his result and order."""
+    whom = {"reference": "Patient/p7"}
+    local = {"system": "urn:lianren:mrn:EX-CQ-01", "value": "7"}
+    named = [{"family": "Huanzhe Wuming"}]
+    order = {"status": "active", "intent": "order", "code": {"text": "白蛋白"}, "subject": whom}
+    for one in (
+        {"resourceType": "Patient", "id": "p7", "identifier": [local], "name": named},
+        {"resourceType": "ServiceRequest", "id": "s7", **order},
+        {"resourceType": "Task", "id": "t7", "status": "requested", "intent": "order", "for": whom},
+        {
+            **numbered("o7", 7, subject=whom),
+            "basedOn": [{"reference": "ServiceRequest/s7"}],
+        },
+    ):
+        put(live, "publisher", one)
+    return live
+
+
+@pytest.mark.parametrize("name", ["publisher", "hospital"])
+@pytest.mark.parametrize(
+    ("path", "parameters", "expected"),
+    [
+        ("Observation", {"patient": "Patient/p7"}, ["o7"]),
+        ("Observation", {"subject": "p7", "_include": "Observation:patient"}, ["o7", "p7"]),
+        ("Observation", {"patient": "http://127.0.0.1/fhir/nodes/own/Patient/p7"}, ["o7"]),
+        ("nodes/own/Observation", {"patient": "Patient/p7"}, ["o7"]),
+        (
+            "Observation",
+            {"subject:Patient.family": "Huanzhe", "_include": "Observation:subject"},
+            ["o7", "p7"],
+        ),
+        ("Observation", {"based-on": "ServiceRequest/s7", "_include": "*"}, ["o7", "p7", "s7"]),
+        ("Observation", {"_id": "o7"}, ["o7"]),
+        ("Patient", {"_id": "p7", "_revinclude": "Observation:patient"}, ["p7", "o7"]),
+        ("Task", {"patient": "p7"}, ["t7"]),
+        ("Encounter", {"patient": "p7"}, []),
+    ],
+)
+def test_his_patient_whom_nobody_knows_is_searched_at_his_node(
+    unknown: Live, name: str, path: str, parameters: dict[str, str], expected: list[str]
+) -> None:
+    before = unknown.kept()
+    assert sorted(ids(search(unknown, path, name, **parameters))) == sorted(expected)
+    assert unknown.kept() == before
+
+
+@pytest.mark.parametrize("name", ["his", "other", "other-publisher"])
+def test_nobody_else_finds_him(unknown: Live, name: str) -> None:
+    for parameters in ({"patient": "Patient/p7"}, {"subject:Patient.family": "Huanzhe"}, {"_id": "o7"}):
+        answer = search(unknown, "Observation", name, **parameters)
+        assert answer.status_code in (400, 404) or ids(answer) == []
+
+
+def test_who_is_known_is_searched_over_nodes_and_on_record(live: Live) -> None:
+    before = live.kept()
+    answer = search(live, "Observation", "hospital", patient="Patient/p1")
+    assert {"o1", "o2", "o3"} <= {e["resource"].get("id") for e in answer.json()["entry"]}
+    assert live.kept() != before
+
+
+def test_what_tells_who_he_is_stands_in_no_link(unknown: Live) -> None:
+    form = {"subject:Patient.family": "Huanzhe", "patient.identifier": "urn:lianren:mrn:EX-CQ-01|7"}
+    answer = unknown.client("publisher").post("/fhir/Observation/_search", data=form)
+    assert ids(answer) == ["o7"]
+    assert "Huanzhe" not in json.dumps(answer.json()["link"])
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "value"),
+    [
+        ("Observation", "subject:Patient.identifier", PERSON),
+        ("Observation", "patient.identifier", f"|{PERSON}"),
+        ("Observation", "performer:identifier", f"{SYSTEM}|{PERSON}"),
+        ("Patient", "identifier:of-type", f"http://terminology.hl7.org/CodeSystem/v2-0203|NI|{PERSON}"),
+        ("Patient", "identifier:not", PERSON),
+    ],
+)
+def test_a_number_is_refused_in_an_address_however_it_is_asked(
+    live: Live, type_: str, name: str, value: str
+) -> None:
+    answer = search(live, type_, **{name: value})
+    assert (answer.status_code, PERSON in answer.text) == (400, False)
+    assert "would tell in an address" in answer.text
+
+
+def test_a_hospital_does_not_search_by_what_a_patient_is_not(live: Live) -> None:
+    form = {"identifier:not": f"{SYSTEM}|{PERSON}"}
+    assert live.client().post("/fhir/Patient/_search", data=form).status_code == 400
+
+
+# By an id alone
+
+
+def test_a_hospital_reads_by_an_id_alone_and_that_is_on_record(live: Live) -> None:
+    before = live.kept()
+    answer = search(live, "Observation", "other", _id="o2")
+    (entry,) = answer.json()["entry"]
+    assert entry["fullUrl"].partition("/fhir/")[2] == "nodes/own/Observation/o2"
+    assert entry["resource"] == numbered("o2", 2)
+    assert live.kept() != before
+
+
+def test_an_id_that_nobody_has_finds_nothing(live: Live) -> None:
+    answer = search(live, "Observation", "other", _id="nowhere")
+    assert (answer.status_code, answer.json()["total"]) == (200, 0)
+    assert search(live, "nodes/theirs/Observation", "his", _id="o2").json()["total"] == 0
+    counted = search(live, "Observation", "his", _id="o2", _summary="count")
+    assert counted.json().get("total") == 1, counted.text
+
+
+def test_a_hospital_that_publishes_reads_by_id_what_stands_elsewhere(live: Live) -> None:
+    assert ids(search(live, "Observation", "hospital", _id="x1")) == ["x1"]
+    assert ids(search(live, "nodes/theirs/Observation", "hospital", _id="x1")) == ["x1"]
+
+
+def test_nothing_comes_along_with_an_id_alone(live: Live) -> None:
+    assert search(live, "Observation", "his", _id="o2", _include="Observation:patient").status_code == 400

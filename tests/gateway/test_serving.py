@@ -272,6 +272,8 @@ class Writes:
         self.sent.append(data)
 
     def writelines(self, pieces: Iterable[bytes]) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")  # as uvloop says
         self.sent.append(b"".join(pieces))
 
     def is_closing(self) -> bool:
@@ -311,3 +313,17 @@ def test_a_head_that_nothing_follows_goes_out_alone() -> None:
 
 def test_a_head_goes_out_before_the_connection_is_closed() -> None:
     assert joined(HEAD, turns=False, close=True) == [HEAD]
+
+
+def test_a_head_whose_caller_has_gone_is_dropped() -> None:
+    complaints: list[object] = []
+
+    async def run() -> list[bytes]:
+        loop, writes = asyncio.get_running_loop(), Writes()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        Joining(cast("asyncio.Transport", writes), loop).write(HEAD)
+        writes.closed = True
+        await asyncio.sleep(0)
+        return writes.sent
+
+    assert (asyncio.run(run()), complaints) == ([], [])

@@ -43,6 +43,11 @@ def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
     assert (settings.owner, settings.nodes[0].id, settings.clients[0].id) == ("cq", "his", "his")
 
 
+def test_the_address_of_a_gateway_is_known_without_a_slash_at_its_end(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, {"base_url": '"https://gateway.example/"'}))
+    assert settings.base_url == "https://gateway.example"
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

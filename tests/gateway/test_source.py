@@ -337,7 +337,7 @@ def test_parameters_in_the_address_of_a_post_search_are_refused(source: httpx.Cl
     [
         ("GET", "/Medication/1", 404),
         ("GET", "/Observation/none", 404),
-        ("GET", "/Observation/a/b/c", 405),
+        ("GET", "/Observation/a/b/c", 404),
         ("PATCH", "/Observation/bytes", 405),
         ("GET", "/observation/bytes", 404),
     ],

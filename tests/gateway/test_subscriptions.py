@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -294,6 +295,26 @@ def test_nobody_is_told_of_a_person_who_said_no(live: Live, receiver: Receiver) 
     assert events(receiver, path) == []
 
 
+def test_what_waits_is_not_told_of_a_person_who_says_no_meanwhile(live: Live, receiver: Receiver) -> None:
+    id_, path = active(live, subscription(receiver))
+    ask(live.client("other"), body())
+    receiver.status = 503
+    whom = {"patient": {"type": "resident-id", "value": PATIENT}}
+    try:
+        publish(live)
+        until(lambda: status(live, id_) == "error")
+        said = live.client("other").post("/api/v1/consents", json=whom | {"decision": "deny"})
+        assert said.status_code == 200, said.text
+        time.sleep(0.3)
+        before = len(events(receiver, path))
+        receiver.status = 200
+        time.sleep(0.5)
+        assert len(events(receiver, path)) == before
+    finally:
+        receiver.status = 200
+        live.client("other").post(f"/api/v1/consents/{said.json()['id']}/revocation", json=whom)
+
+
 def test_a_withdrawn_mark_is_told_to_who_recognised_it(live: Live, receiver: Receiver) -> None:
     publish(live)
     _, path = active(live, subscription(receiver, MARK_WITHDRAWN))
@@ -430,6 +451,12 @@ def test_what_is_not_offered_is_refused(
         "{url}/hooks/othersomething",
         "{url}@elsewhere.example/hooks/other",
         "{url}/hooks/other#x",
+        "{url}/hooks/other/%zz",
+        "{url}/hooks/other/./x",
+        "{url}/hooks/other//x",
+        "{url}/hooks/other/",
+        "/hooks/other/x",
+        "x",
         "http://169.254.169.254/hooks/other",
     ],
 )
@@ -437,6 +464,38 @@ def test_nothing_is_sent_anywhere_else(live: Live, receiver: Receiver, endpoint:
     channel = {"endpoint": endpoint.format(url=receiver.url)}
     response = post(live, subscription(receiver, channel=channel))
     assert (response.status_code, response.json()["issue"][0]["code"]) == (422, "forbidden")
+
+
+@pytest.mark.parametrize("character", [" ", "\x7f", '"', "\n", "é"])
+def test_an_endpoint_that_cannot_be_asked_for_as_it_stands_is_refused(
+    live: Live, receiver: Receiver, character: str
+) -> None:
+    channel = {"endpoint": f"{receiver.url}/hooks/other/a{character}b"}
+    assert post(live, subscription(receiver, channel=channel)).status_code == 422
+
+
+def test_a_put_needs_the_id_of_the_address(live: Live, receiver: Receiver) -> None:
+    resource = subscription(receiver)
+    id_, _ = made(live, resource)
+    for body_ in (resource, resource | {"id": "another"}):
+        sent = live.client("other").put(f"/fhir/Subscription/{id_}", json=body_, headers=FHIR)
+        assert sent.status_code == 400
+    live.client("other").delete(f"/fhir/Subscription/{id_}")
+
+
+def test_a_large_subscription_is_refused(live: Live, receiver: Receiver) -> None:
+    assert post(live, subscription(receiver, reason="示" * 20_000)).status_code == 413
+
+
+def test_many_at_once_are_not_more_than_are_allowed(live: Live, receiver: Receiver) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(post, live, subscription(receiver, client="his"), "his") for _ in range(30)]
+        statuses = [one.result().status_code for one in sent]
+    found = live.client("his").get("/fhir/Subscription").json()["entry"]
+    for entry in found:
+        live.client("his").delete(f"/fhir/Subscription/{entry['resource']['id']}")
+    assert len(found) == 20
+    assert {*statuses} == {201, 422}
 
 
 @pytest.mark.parametrize("client", ["auditor", "publisher", "nobody", "third"])
@@ -459,6 +518,41 @@ def test_a_restart_loses_nothing(tmp_path: Path, receiver: Receiver) -> None:
     with started(folder, tokens):
         until(lambda: len(events(receiver, path)) > before)
     assert {*numbers(events(receiver, path))} == {1}
+
+
+def test_who_speaks_for_another_institution_by_now_is_told_nothing(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    tokens = {name: uuid.uuid4().hex for name in CLIENTS}
+    before = settings(tmp_path, tokens, receiver)
+    make_keys(before)
+    with started(before, tokens) as first:
+        _, path = active(first, subscription(receiver))
+        ask(first.client("other"), body())
+    moved = [
+        client.model_copy(update={"institution": "EX-SC-02"}) if client.id == "other" else client
+        for client in before.clients
+    ]
+    with started(before.model_copy(update={"clients": moved}), tokens) as second:
+        publish(second)
+        time.sleep(0.3)
+    assert events(receiver, path) == []
+
+
+def test_what_waits_is_told_in_one_go(tmp_path: Path, receiver: Receiver) -> None:
+    tokens = {name: uuid.uuid4().hex for name in CLIENTS}
+    slow = settings(tmp_path, tokens, receiver).model_copy(update={"notify_s": 1.0})
+    make_keys(slow)
+    with started(slow, tokens) as running:
+        _, path = active(running, subscription(receiver))
+        ask(running.client("other"), body())
+        time.sleep(1.1)
+        for _ in range(5):
+            publish(running)
+        begun = time.monotonic()
+        until(lambda: len(events(receiver, path)) == 5)
+    assert time.monotonic() - begun < 3
+    assert numbers(events(receiver, path)) == [1, 2, 3, 4, 5]
 
 
 def test_of_two_replicas_one_tells(tmp_path: Path, receiver: Receiver) -> None:

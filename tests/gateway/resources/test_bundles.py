@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 from gateway.body import BadBody
 from gateway.errors import GatewayError, NotFound, NotPermitted, PreconditionFailed
+from gateway.resources.bundles import ANSWER, LEAST, Bundles
 from gateway.resources.file_shelf import FileShelf
-from tests.gateway.resources.shelves import SYSTEM, Desk, entry, observation, whole
+from tests.gateway.resources.shelves import BASE, SYSTEM, Desk, entry, observation, whole
 
 PATIENT = {"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "p"}]}
+HIS = "https://his.example/fhir"
 CRITERIA = f"identifier={SYSTEM}|R1/1"
 
 
@@ -128,21 +131,71 @@ def test_two_entries_about_one_resource_are_refused(desk: Desk, entries: tuple[d
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize("encoded", [CRITERIA, CRITERIA.replace("|", "%7C"), f"_format=json&{CRITERIA}"])
+def test_two_entries_with_the_same_criteria_are_refused(desk: Desk, encoded: str) -> None:
+    first = entry("POST", "Observation", observation(), ifNoneExist=CRITERIA)
+    with pytest.raises(BadBody):
+        desk.bundle("transaction", first, entry("POST", "Observation", observation(), ifNoneExist=encoded))
+
+
+def test_a_bundle_has_so_many_reads(desk: Desk) -> None:
+    told = desk.bundle("batch", *[entry("GET", "Observation/never")] * (ANSWER // LEAST + 1))
+    assert statuses(told)[-2:] == ["404", "413"]
+
+
+def test_others_get_their_turn_during_a_bundle(desk: Desk) -> None:
+    desk.write("PUT", "Observation/o1", observation(id="o1"))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        beside = asyncio.create_task(other())
+        bundles = Bundles(BASE, lambda: desk.interactions, desk.interactions.look, lambda *_: None)
+        await bundles.answer(whole("batch", *[entry("GET", "Observation/o1")] * 50))
+        beside.cancel()
+
+    desk.run(both())
+    assert turns >= 50
+
+
+def test_reads_end_where_a_bundle_has_answered_enough(desk: Desk) -> None:
+    desk.write("PUT", "Observation/o1", observation(id="o1", note=[{"text": "x" * (ANSWER // 4)}]))
+    told = desk.bundle("batch", *[entry("GET", "Observation/o1")] * 6)
+    assert statuses(told) == ["200"] * 4 + ["413"] * 2
+
+
 @pytest.mark.parametrize(
     ("url", "reference"),
     [
         ("urn:uuid:7c9a4ef6-6d0c-4f5c-9a39-04f8a5a2b0b1", "urn:uuid:7c9a4ef6-6d0c-4f5c-9a39-04f8a5a2b0b1"),
-        ("https://his.example/fhir/Patient/7", "https://his.example/fhir/Patient/7"),
-        ("https://his.example/fhir/Patient/7", "Patient/7"),
+        (f"{HIS}/Patient/7", f"{HIS}/Patient/7"),
+        (f"{HIS}/Patient/7", "Patient/7"),
     ],
 )
 def test_what_refers_to_a_new_resource_leads_to_it(desk: Desk, url: str, reference: str) -> None:
     told = desk.bundle(
         "transaction",
-        entry("POST", "Observation", observation(subject={"reference": reference})),
+        entry("POST", "Observation", observation(subject={"reference": reference}), f"{HIS}/Observation/1"),
         entry("POST", "Patient", PATIENT, url),
     )
     assert read(desk, place(told[0]))["subject"]["reference"] == place(told[1])
+
+
+@pytest.mark.parametrize(
+    "url", ["", "urn:uuid:7c9a4ef6-6d0c-4f5c-9a39-04f8a5a2b0b1", "https://a.example/Observation/1"]
+)
+def test_a_relative_reference_from_elsewhere_leads_to_nobody_of_the_bundle(desk: Desk, url: str) -> None:
+    told = desk.bundle(
+        "transaction",
+        entry("POST", "Observation", observation(subject={"reference": "Patient/7"}), url),
+        entry("POST", "Patient", PATIENT, f"{HIS}/Patient/7"),
+    )
+    assert read(desk, place(told[0]))["subject"]["reference"] == "Patient/7"
 
 
 def test_what_refers_to_a_resource_that_was_found_leads_to_it(desk: Desk) -> None:

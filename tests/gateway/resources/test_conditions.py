@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.body import BadBody
 from gateway.resources.conditions import PARAMETERS, conditions, met, opened
 from gateway.resources.parameters import INCLUDES, TABLE
+from gateway.resources.tokens import asked
 from gateway.resources.values import SEARCHED, STORED
 
 BASE = "https://his.example/fhir"
@@ -322,11 +323,12 @@ def test_a_resource_of_any_form_is_looked_at_without_failing(resource: dict[str,
         one.holds(opened_again, [BASE])
 
 
-@pytest.mark.parametrize("number", ["1" * 5000, "1e99999999999999999999"])
-def test_a_number_beyond_all_bounds_fails_nothing(number: str) -> None:
+@pytest.mark.parametrize("number", ["1" * 5000, "1e99999999999999999999", "1e-99999999999999999999"])
+@pytest.mark.parametrize("asked", ["status", "value-quantity"])
+def test_a_number_beyond_all_bounds_fails_nothing(number: str, asked: str) -> None:
     raw = json.dumps(OBSERVATION).replace("5.4", number).encode()
     assert number.encode() in raw
-    assert not met(conditions("Observation", [("status", "final")]), raw)
+    met(conditions("Observation", [(asked, "5")]), raw)
 
 
 @given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=4))
@@ -337,5 +339,8 @@ def test_what_is_escaped_is_one_value(values: list[str]) -> None:
         return text
 
     (one,) = conditions("Observation", [("identifier", ",".join(map(escaped, values)))])
-    assert one.values == tuple(values)
+    for value in values:
+        assert one.holds({"identifier": [{"value": value}]})
+        assert f"identifier||{value}" in asked([one])
+    assert not one.holds({"identifier": [{"value": "".join(values) + "x"}]})
     assert all(one.holds({"identifier": [{"value": value}]}) for value in values)

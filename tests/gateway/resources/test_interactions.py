@@ -12,7 +12,7 @@ import pytest
 
 from gateway.body import BadBody
 from gateway.demo.people import BY_KEY
-from gateway.errors import BadParameter, Gone, NotFound, NotOffered, PreconditionFailed
+from gateway.errors import BadParameter, Gone, NotAcceptable, NotFound, NotOffered, PreconditionFailed
 from gateway.resources.file_shelf import FileShelf
 from gateway.resources.interactions import Call
 from tests.gateway.resources.shelves import BASE, SYSTEM, Desk, observation
@@ -102,10 +102,12 @@ def test_an_update_of_nothing_that_names_a_version_is_refused(desk: Desk) -> Non
         desk.write("PUT", "Observation/o1", observation(id="o1"), if_match="*")
 
 
-def test_an_update_may_ask_that_nothing_stands_there(desk: Desk) -> None:
+@pytest.mark.parametrize("tag", ["*", 'W/"1"'])
+def test_an_update_may_ask_that_something_does_not_stand_there(desk: Desk, tag: str) -> None:
     put(desk)
     with pytest.raises(PreconditionFailed):
-        desk.write("PUT", "Observation/o1", observation(id="o1", status="amended"), if_none_match="*")
+        desk.write("PUT", "Observation/o1", observation(id="o1", status="amended"), if_none_match=tag)
+    assert desk.write("PUT", "Observation/o2", observation(id="o2"), if_none_match=tag).status == 201
 
 
 def test_a_deleted_resource_is_gone_and_its_versions_stay(desk: Desk) -> None:
@@ -167,10 +169,10 @@ def test_a_reader_may_want_some_of_it(desk: Desk) -> None:
     assert "subject" not in told
 
 
-@pytest.mark.parametrize("query", ["status=final", "_format=xml", "_summary=perhaps"])
+@pytest.mark.parametrize("query", ["status=final", "_format=xml", "_summary=perhaps", "_summary=count"])
 def test_a_read_is_asked_strictly(desk: Desk, query: str) -> None:
     put(desk)
-    with pytest.raises((BadParameter, BadBody)):
+    with pytest.raises((BadParameter, BadBody, NotAcceptable)):
         desk.look("Observation/o1", query=query)
 
 
@@ -178,10 +180,12 @@ def test_a_read_is_asked_strictly(desk: Desk, query: str) -> None:
     ("prefer", "kind"),
     [
         ("return=minimal", ""),
+        ("RETURN=minimal", ""),
         ("return=representation", "Observation"),
         ("return=OperationOutcome", "OperationOutcome"),
         ("respond-async, return=minimal", ""),
         ("return=", "Observation"),
+        ("return=all", "Observation"),
         ("", "Observation"),
     ],
 )
@@ -252,6 +256,18 @@ def test_a_conditional_update_changes_the_one_that_fits(desk: Desk) -> None:
 def test_a_conditional_update_creates_at_the_id_that_came_along(desk: Desk) -> None:
     reply = desk.write("PUT", "Observation", observation(id="o7"), query=CRITERIA)
     assert (reply.status, status_of(desk, "o7")) == (201, "final")
+
+
+def test_a_conditional_update_creates_where_something_was_deleted(desk: Desk) -> None:
+    put(desk)
+    desk.write("DELETE", "Observation/o1")
+    reply = desk.write("PUT", "Observation", observation(id="o1"), query=CRITERIA)
+    assert (reply.status, reply.headers["ETag"]) == (201, 'W/"3"')
+
+
+def test_a_conditional_update_that_names_a_version_creates_nothing(desk: Desk) -> None:
+    with pytest.raises(PreconditionFailed):
+        desk.write("PUT", "Observation", observation(), query=CRITERIA, if_match='W/"1"')
 
 
 def test_a_conditional_update_with_the_id_of_another_is_refused(desk: Desk) -> None:

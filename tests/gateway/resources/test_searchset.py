@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -18,7 +21,8 @@ from gateway.resources.conditions import opened
 from gateway.resources.file_shelf import FileShelf
 from gateway.resources.query import MOST, PAGE, pairs_of, personal, query_of
 from gateway.resources.searchset import Row, Searchset, ordered, shaped
-from gateway.resources.values import Change
+from gateway.resources.tokens import asked
+from gateway.resources.values import Change, Kept, Shelf
 from security.identity import RESIDENT_SYSTEM
 
 BASE = "https://his.example/fhir"
@@ -43,7 +47,8 @@ def result(id_: str, day: int, status: str = "final", patient: str = "p1", **mem
 
 KEPT = [
     resource("Patient", "p1", identifier=[{"system": RESIDENT_SYSTEM, "value": NUMBER}]),
-    resource("Patient", "p2", identifier=[{"system": "urn:mrn", "value": "2"}]),
+    resource("Patient", "p2", identifier=[{"system": "urn:mrn", "value": "2"}], name=[{"family": "示例"}]),
+    resource("Organization", "h1", name="示例医院", partOf={"reference": "Organization/h1"}),
     resource("ServiceRequest", "s1", status="active", intent="order", subject={"reference": "Patient/p1"}),
     resource("Specimen", "b1", subject={"reference": f"{BASE}/Patient/p1"}),
     result(
@@ -52,6 +57,11 @@ KEPT = [
     result("o2", 3, "amended"),
     result("o3", 2, text={"status": "generated", "div": "<div xmlns='http://www.w3.org/1999/xhtml'>x</div>"}),
     result("o4", 4, patient="p2"),
+    {
+        **resource("Task", "t1", status="requested", intent="order"),
+        "for": {"reference": "Patient/p2"},
+        "focus": {"reference": "Observation/o4"},
+    },
     resource(
         "DiagnosticReport",
         "d1",
@@ -75,7 +85,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileShelf]:
 
 
 def found(shelf: FileShelf, query: str, type_: str = "Observation") -> Searchset:
-    return asyncio.run(local.search(shelf, query_of(type_, pairs_of(query.encode())), [BASE]))
+    pairs = pairs_of(quote(query, safe="=&|").encode())
+    return asyncio.run(local.search(shelf, query_of(type_, pairs, own=True), [BASE]))
 
 
 def bundle(shelf: FileShelf, query: str, type_: str = "Observation") -> dict[str, Any]:
@@ -96,6 +107,17 @@ def ids(told: dict[str, Any], mode: str = "match") -> list[str]:
         ("patient.identifier=urn:mrn|2", ["o4"]),
         ("subject.identifier=urn:mrn|2&status=amended", []),
         ("patient.identifier=urn:mrn|3", []),
+        ("patient.identifier=urn:mrn|", ["o4"]),
+        ("subject:Patient.family=示", ["o4"]),
+        ("patient.name:exact=示例&date=2026-11-04", ["o4"]),
+        ("patient.family=示例&patient=p1", []),
+        ("patient.family=无人", []),
+        ("patient._id=p2", ["o4"]),
+        ("based-on:ServiceRequest.status=active", ["o1"]),
+        ("subject=Patient/p2", ["o4"]),
+        ("subject=p2", ["o4"]),
+        ("subject:Patient=p2", ["o4"]),
+        ("subject:Group=p2", []),
         ("_id=o2,o1", ["o2", "o1"]),
         ("_id=o9", []),
         ("specimen=b1", ["o1"]),
@@ -126,6 +148,85 @@ def test_what_refers_to_a_match_comes_along(shelf: FileShelf) -> None:
 def test_a_patient_brings_along_what_is_about_him(shelf: FileShelf) -> None:
     told = bundle(shelf, "_id=p2&_revinclude=Observation:patient", "Patient")
     assert ids(told, "include") == ["o4"]
+
+
+def test_every_reference_is_followed_on_one_shelf(shelf: FileShelf) -> None:
+    told = bundle(shelf, "_id=o1&_include=*")
+    assert (ids(told), sorted(ids(told, "include"))) == (["o1"], ["b1", "p1", "s1"])
+    told = bundle(shelf, "_id=p1&_revinclude=*", "Patient")
+    assert sorted(ids(told, "include")) == ["b1", "d1", "o1", "o2", "o3", "s1"]
+    told = bundle(shelf, "_id=s1&_revinclude=Observation:*", "ServiceRequest")
+    assert ids(told, "include") == ["o1"]
+
+
+def test_a_task_is_found_by_whom_it_is_for(shelf: FileShelf) -> None:
+    assert asked(query_of("Task", [("patient", "p2")]).conditions) == ["subject|Patient/p2"]
+    assert ids(bundle(shelf, "patient=p2", "Task")) == ["t1"]
+    assert ids(bundle(shelf, "_id=o4&_revinclude=Task:focus"), "include") == ["t1"]
+
+
+def test_what_refers_to_itself_does_not_come_along_with_itself(shelf: FileShelf) -> None:
+    told = bundle(shelf, "_include=Organization:partof&_revinclude=Organization:partof", "Organization")
+    assert (ids(told), ids(told, "include")) == (["h1"], [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["patient.made-up", "patient.organization.name", "performer.name", "status.code", "patient:Group.name"],
+)
+def test_a_chain_that_leads_nowhere_is_refused(name: str) -> None:
+    with pytest.raises(BadBody) as refused:
+        query_of("Observation", [(name, "x")], own=True)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("name", ["patient.name", "subject:Patient.family", "patient.identifier:of-type"])
+def test_over_nodes_nothing_is_chained_but_a_number(name: str) -> None:
+    with pytest.raises(BadBody):
+        query_of("Observation", [(name, "x")])
+
+
+@pytest.mark.parametrize(
+    "asked", [[("patient.name", "x")] * 5, [("code:not", ",".join("x" * 100))] * 6], ids=["chains", "values"]
+)
+def test_no_search_looks_for_more_than_so_much(asked: list[tuple[str, str]]) -> None:
+    with pytest.raises(BadBody):
+        query_of("Observation", asked, own=True)
+
+
+class Endless:
+    """A shelf with one resource more than is looked at, whatever it is asked for."""
+
+    async def listed(self, type_: str, tokens: Sequence[str], limit: int) -> list[Kept]:
+        body = json.dumps(result("o1", 1)).encode()
+        one = Kept(type=type_, id="o1", version=1, saved=datetime.now(UTC), body=body)
+        return [one] * min(limit, local.LIMIT + 1)
+
+
+def test_it_is_said_where_not_all_was_looked_at() -> None:
+    told = asyncio.run(local.search(cast("Shelf", Endless()), query_of("Observation", [("status", "final")])))
+    assert told.total == local.LIMIT
+    (issue,) = json.loads(told.outcome)
+    assert (issue["severity"], issue["code"], "5,000" in issue["diagnostics"]) == (
+        "warning",
+        "incomplete",
+        True,
+    )
+
+
+def test_many_matches_of_a_chain_are_no_refusal(tmp_path: Path) -> None:
+    kept = FileShelf(tmp_path / "many.sqlite3")
+    changes = [
+        Change(type=one["resourceType"], id=one["id"], body=json.dumps(one).encode())
+        for n in range(300)
+        for one in (
+            resource("Patient", f"p{n}", identifier=[{"system": "urn:mrn", "value": str(n)}]),
+            result(f"o{n}", 1, patient=f"p{n}"),
+        )
+    ]
+    asyncio.run(kept.put(changes))
+    assert found(kept, "patient.identifier=urn:mrn|").total == 300
+    kept.close()
 
 
 def test_an_include_may_be_narrowed_to_a_type(shelf: FileShelf) -> None:
@@ -224,7 +325,6 @@ def test_a_decimal_keeps_its_digits_in_a_summary() -> None:
         ("_include", "Observation:specimen:Patient"),
         ("_include:iterate", "Observation:specimen"),
         ("_revinclude", "Observation:specimen"),
-        ("_format", "application/fhir+xml"),
         ("_has:DiagnosticReport:result:status", "final"),
         ("_content", "x"),
     ],
@@ -273,13 +373,25 @@ def test_a_page_has_a_usual_and_a_largest_size() -> None:
         ("Patient", "family:exact", "示例", True),
         ("Patient", "birthdate", "1980-01-01", True),
         ("Patient", "gender", "female", False),
+        ("Patient", "birthdate:missing", "true", False),
+        ("Patient", "identifier:not", NUMBER, True),
+        ("Patient", "identifier", f"|{NUMBER}", True),
+        ("Patient", "identifier", f"{RESIDENT_SYSTEM.upper()}|{NUMBER}", True),
+        ("Patient", "identifier:of-type", "http://terminology.hl7.org/CodeSystem/v2-0203|PPN|E1234567", True),
+        ("Patient", "identifier:of-type", "http://terminology.hl7.org/CodeSystem/v2-0203|MR|7", False),
+        ("Observation", "performer:identifier", f"{RESIDENT_SYSTEM}|{NUMBER}", True),
+        ("Observation", "performer:identifier", "urn:license|1", False),
+        ("Observation", "subject:Patient.identifier", NUMBER, True),
+        ("Observation", "subject:Patient.family", "示例", True),
+        ("Observation", "patient.birthdate", "1980", True),
+        ("Observation", "patient.gender", "female", False),
     ],
 )
 def test_a_parameter_that_tells_who_somebody_is_is_never_told_again(
     type_: str, name: str, text: str, expected: bool
 ) -> None:
     assert personal(type_, name, text) is expected
-    assert ("?" in query_of(type_, [(name, text)]).address) is not expected
+    assert ("?" in query_of(type_, [(name, text)], own=True).address) is not expected
 
 
 def test_parameters_come_as_utf_8_and_in_limited_number() -> None:
