@@ -54,7 +54,8 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator
         yield f"<tr><th>body<td>{_content(body['content'])}"
     alike: dict[str, list[str]] = {}
     for status, response in operation["responses"].items():
-        said = f"{escape(response['description'])}: {_content(response['content'])}"
+        content = _content(response["content"]) if "content" in response else "nothing"
+        said = f"{escape(response['description'])}: {content}"
         alike.setdefault(said, []).append(status)
     for said, statuses in alike.items():
         yield f"<tr><th>{', '.join(statuses)}<td>{said}"
