@@ -1,37 +1,25 @@
-"""A running gateway that a hospital publishes to, for the clients that hospitals have already.
-
-It listens at the address that it knows itself by, because clients follow its links.
-"""
+"""A running gateway that a hospital publishes to, for the clients that hospitals have already."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gateway.demo import environments, processes
-from tests.gateway.live import NODE, OWN, Live, gateway_with, source_of
+from gateway.demo import environments
+from tests.gateway.live import Live, gateway_of_hospital
 from tests.peers import needed
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PUBLISHED = "cq-index"
 
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A gateway over a hospital's FHIR source and what that hospital publishes."""
-    folder = tmp_path_factory.mktemp("hospital")
-    with source_of(folder) as (url, _):
-        nodes: list[dict[str, Any]] = [
-            {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000},
-            {"id": PUBLISHED, "kind": "published", "institution": OWN},
-        ]
-        base_url = f"http://127.0.0.1:{processes.free_port()}"
-        with gateway_with(folder, nodes, base_url=base_url) as live:
-            yield live
+    with gateway_of_hospital(tmp_path_factory.mktemp("hospital")) as live:
+        yield live
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,13 @@ from pyfhircheck.config import ValidatorConfig
 from catalog.fhir import BASE
 from gateway.demo import environments
 from gateway.demo.people import BY_KEY
-from gateway.demo.processes import free_port
 from gateway.faces import fhir
 from gateway.marks.provenance import MARK_EXTENSION
 from gateway.resources import extensions
 from openapi import definitions
 from security.identity import RESIDENT_SYSTEM
 from tests.contract.calls import parameters
-from tests.gateway.live import NODE, OWN, PATIENT, Live, body, gateway_with, source_of
+from tests.gateway.live import PATIENT, Live, body, gateway_of_hospital
 from tests.gateway.live import ask as check
 from tests.peers import needed
 
@@ -78,14 +77,8 @@ def faults(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Faults:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A gateway over a source and a published node, with one order that was checked."""
-    folder = tmp_path_factory.mktemp("answers")
-    with source_of(folder) as (url, _):
-        nodes: list[dict[str, Any]] = [
-            {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000},
-            {"id": "cq-index", "kind": "published", "institution": OWN},
-        ]
-        with gateway_with(folder, nodes, base_url=f"http://127.0.0.1:{free_port()}") as running:
-            yield running
+    with gateway_of_hospital(tmp_path_factory.mktemp("answers")) as running:
+        yield running
 
 
 def test_the_files_are_what_the_program_says() -> None:

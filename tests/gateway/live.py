@@ -32,6 +32,7 @@ from gateway.audit.exporting import write
 from gateway.cases import cases, replay
 from gateway.catalogues import Catalogues
 from gateway.demo.people import BY_KEY, check_digit
+from gateway.demo.processes import free_port
 from gateway.demo.records import everything
 from gateway.keyring import make_keys, open_keys
 from gateway.log import Log
@@ -44,7 +45,8 @@ from security.audit import Pinned, verify_export
 from tests.serving import serve
 
 T = TypeVar("T")
-NODE = "cq-his"
+NODE, INDEX = "cq-his", "cq-index"
+"""A hospital's source, and what it publishes."""
 OWN, OTHER = "EX-CQ-01", "EX-SC-01"
 """The institution that asks, and another one that may ask too."""
 PASSPHRASE = b"a passphrase of a test"
@@ -219,6 +221,20 @@ def gateway_over_source(folder: Path) -> Iterator[Live]:
     with source_of(folder) as (url, node):
         fhir = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}
         with gateway_with(folder, [fhir]) as live:
+            live.node = node
+            yield live
+
+
+@contextmanager
+def gateway_of_hospital(folder: Path) -> Iterator[Live]:
+    """A gateway over a hospital's source and over what that hospital publishes to :data:`INDEX`. It listens
+    at the address that it knows itself by, because clients follow its links."""
+    with source_of(folder) as (url, node):
+        nodes: list[dict[str, Any]] = [
+            {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000},
+            {"id": INDEX, "kind": "published", "institution": OWN},
+        ]
+        with gateway_with(folder, nodes, base_url=f"http://127.0.0.1:{free_port()}") as live:
             live.node = node
             yield live
 

@@ -13,10 +13,9 @@ import pytest
 from gateway.demo.people import BY_KEY
 from gateway.resources.extensions import RECOGNITION
 from security.identity import RESIDENT_SYSTEM
-from tests.gateway.live import NODE, OWN, Live, audit, gateway_with, persons_in, source_of
+from tests.gateway.live import INDEX, NODE, OWN, Live, audit, gateway_of_hospital, persons_in
 
 CHEST = "DiagnosticReport/ct-chest-report"
-INDEX = "cq-index"
 NOW = datetime.now(UTC).isoformat(timespec="seconds")
 LIVER, PANELS, ELSEWHERE, STRANGE = (
     f"DiagnosticReport/{id_}" for id_ in ("liver", "panels", "elsewhere", "strange")
@@ -26,16 +25,9 @@ LIVER, PANELS, ELSEWHERE, STRANGE = (
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A gateway over a hospital's source, and over what it publishes: one report with two results."""
-    folder = tmp_path_factory.mktemp("recognising")
-    with source_of(folder) as (url, node):
-        nodes: list[dict[str, Any]] = [
-            {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000},
-            {"id": INDEX, "kind": "published", "institution": OWN},
-        ]
-        with gateway_with(folder, nodes) as running:
-            running.node = node
-            publish(running)
-            yield running
+    with gateway_of_hospital(tmp_path_factory.mktemp("recognising")) as running:
+        publish(running)
+        yield running
 
 
 def publish(live: Live) -> None:
