@@ -55,6 +55,7 @@ def test_fhirpy_saves_reads_and_updates(fhirpy: SyncFHIRClient, patient: str) ->
 
 
 def test_fhirpy_finds_the_persons_results_of_all_nodes(fhirpy: SyncFHIRClient, patient: str) -> None:
+    fhirpy.resource("Observation", **observation(patient)).save()
     found = fhirpy.resources("Observation").search(patient=f"Patient/{patient}").fetch_raw()
     nodes = {entry["fullUrl"].split("/fhir/nodes/")[1].split("/")[0] for entry in found["entry"][:-1]}
     assert nodes == {"cq-his", "cq-index"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -185,7 +186,7 @@ def test_every_command_on_a_page_has_the_options_that_it_is_given(page: Path) ->
         command = next((c for c in (" ".join(words), words[0]) if c in commands), None)
         if options := re.findall(r"(?<!\S)--?[a-z][a-z-]*", found[2]):
             assert command, f"{found[0]} is no command"
-            told = CliRunner().invoke(app, [*command.split(), "--help"]).output
+            told = _help(*command.split())
             assert [option for option in options if option not in told] == [], found[0]
 
 
@@ -193,9 +194,14 @@ def _codes() -> list[tuple[str, ...]]:
     return table(ERRORS, "## Codes")
 
 
+@cache
+def _help(*words: str) -> str:
+    return CliRunner().invoke(app, [*words, "--help"]).output
+
+
 def _commands(words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """All commands, as their helps list them."""
-    told = CliRunner().invoke(app, [*words, "--help"]).output
+    told = _help(*words)
     names = re.findall(r"^  ([a-z]+) ", told.partition("\nCommands:\n")[2], re.MULTILINE)
     return [path for name in names for path in _commands((*words, name))] or [words]
 

@@ -30,6 +30,8 @@ from tests.gateway.live import CLIENTS, NODE, OWN, Live, ask, body, settings_for
 from tests.gateway.publishing import config_of, lianren, until
 from tests.serving import serve
 
+pytestmark = pytest.mark.slow
+
 OWNERS = ("cq", "sc")
 
 

@@ -33,6 +33,8 @@ from security.keys import Signer
 from tests.gateway.live import CLIENTS, NODE, OWN, STRANGER, ask, body, settings_for, source_of
 from tests.serving import serve
 
+pytestmark = pytest.mark.slow
+
 TOKENS = {name: name * 3 for name in CLIENTS}
 Alter = Callable[[dict[str, Any]], object]
 

@@ -34,6 +34,8 @@ from security.trust import TrustList
 from tests.gateway.live import CLIENTS, NODE, OWN, PATIENT, ask, body, settings_for, source_of
 from tests.serving import serve
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 OWNERS = ("cq", "sc", "lab8")
 TOKENS = {name: name * 3 for name in CLIENTS}

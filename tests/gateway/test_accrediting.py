@@ -40,6 +40,8 @@ from tests.gateway.live import Counted
 from tests.node_cases import normaliser, observation, patient, report, study
 from tests.serving import http_answer, misbehave, serve
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 NUMBER, OTHER_NUMBER, NAME = BY_KEY["jia"].number, BY_KEY["yi"].number, BY_KEY["jia"].name
 GARBLED = "ç¤ºä¾‹"

@@ -40,6 +40,8 @@ from tests.gateway.publishing import (
 )
 from tests.gateway.test_evidence import entries
 
+pytestmark = pytest.mark.slow
+
 BUNDLED_VERSION = "2026.11-illustrative"
 COUNT = len([folder for folder in BUNDLED.iterdir() if folder.is_dir()])
 

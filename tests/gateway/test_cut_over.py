@@ -19,6 +19,8 @@ from tests.gateway.publishing import SECONDS, config_of, edition, published, soo
 from tests.gateway.test_catalogues import BUNDLED_VERSION, look
 from tests.serving import serve
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 
 
