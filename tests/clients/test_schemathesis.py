@@ -23,13 +23,13 @@ CHECKS = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["hospital", "auditor", "steward", "operator", "peer"])
+@pytest.mark.parametrize("role", ["hospital", "auditor", "operator"])
 def test_every_operation_answers_as_it_is_described(hospital: Live, role: str, tmp_path: Path) -> None:
     options = {
         "--checks": ",".join(CHECKS),
         "--header": f"Authorization: Bearer {hospital.tokens[role]}",
         "--phases": "coverage",
-        "--max-time": "60",
+        "--max-time": "30",
         "--request-retries": "1",  # a connection that was kept open too long
         "--max-redirects": "0",
         "--seed": "1",
