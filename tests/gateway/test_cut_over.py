@@ -85,8 +85,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 return seen
 
             def across() -> tuple[datetime, CheckAnswer]:
-                time.sleep(max(0, (cut - datetime.now(UTC)).total_seconds() - 0.3))
-                node.seconds = 0.8
+                time.sleep(max(0, (cut - datetime.now(UTC)).total_seconds() - 1))
+                node.seconds = 1.6
                 try:
                     return asked(his, "BOTH")
                 finally:
