@@ -23,8 +23,7 @@ from adapters.store import Store
 from catalog import Catalogue
 from catalog.entries import Institution
 from gateway.errors import NotOffered
-from gateway.holding import is_number
-from gateway.reading import kept_of
+from gateway.holding import is_number, kept_of
 from gateway.resources import local
 from gateway.resources.identities import CREDIT_CODE
 from gateway.resources.query import Query

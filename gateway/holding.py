@@ -21,6 +21,7 @@ from gateway.access.clients import Client
 from gateway.errors import NotPermitted
 from gateway.pointers import pointers_of
 from gateway.resources.tokens import tokens
+from gateway.resources.values import Kept
 from gateway.settings import NodeSettings
 from gateway.wiring import Gateway
 from mapping.sites import Reads
@@ -142,3 +143,9 @@ def pointers_to(
 def written(person: Identifier) -> str:
     """Whose something is, as it is held."""
     return f"{person.system}|{person.value}"
+
+
+def kept_of(held: Held) -> Kept:
+    """A published resource as it is kept."""
+    type_, _, id_ = held.id.partition("/")
+    return Kept(type=type_, id=id_, version=held.version, saved=held.saved, body=held.body, node=held.node)

@@ -27,7 +27,6 @@ from adapters.fhir_read import FHIR_ID, Head, Unreadable, is_laboratory, read
 from adapters.node import Copy
 from adapters.published import PublishedNode
 from adapters.published import whose as whose_is
-from adapters.store import Held
 from gateway.access.clients import Client
 from gateway.errors import (
     BadParameter,
@@ -41,6 +40,7 @@ from gateway.errors import (
 from gateway.evidence import Evidence, keep
 from gateway.finding import unasked
 from gateway.flow import waited_s
+from gateway.holding import kept_of
 from gateway.ids import new_id
 from gateway.model import ConsentRule
 from gateway.nodes import Unusable
@@ -342,12 +342,6 @@ async def rules_of(
     :func:`consent_of`."""
     known = [await gateway.pseudonyms(person) for person in whose]
     return [(one, await gateway.consents.rule(one, purpose, receiver, at)) for one in known]
-
-
-def kept_of(held: Held) -> Kept:
-    """A published resource as it is kept."""
-    type_, _, id_ = held.id.partition("/")
-    return Kept(type=type_, id=id_, version=held.version, saved=held.saved, body=held.body, node=held.node)
 
 
 def _nowhere(place: Place) -> NotFound:

@@ -33,6 +33,7 @@ from gateway.holding import (
     Said,
     held_of,
     is_number,
+    kept_of,
     node_of,
     nodes_of,
     pointers_to,
@@ -83,14 +84,14 @@ class Repository:
         name = f"{type_}/{id_}"
         if version is not None:
             held = await self._store.version(self.node.id, name, version)
-            return self._kept(held) if held else None
+            return kept_of(held) if held else None
         found = await self._store.place(self.node.id, (name,))
-        return self._kept(found[0]) if found else None
+        return kept_of(found[0]) if found else None
 
     async def history(self, type_: str, id_: str, limit: int) -> list[Kept]:
         """The newest versions, the newest first."""
         found = await self._store.versions(self.node.id, f"{type_}/{id_}", limit)
-        return [self._kept(held) for held in found]
+        return [kept_of(held) for held in found]
 
     async def listed(self, type_: str, tokens: Sequence[str], limit: int) -> list[Kept]:
         """The newest of a type; with tokens all that have one of them, and others that have its value under
@@ -111,7 +112,7 @@ class Repository:
         if plain or not tokens:
             found += await self._store.listed(self.node.id, type_, plain, limit)
         newest = sorted({one.id: one for one in found}.values(), key=lambda one: one.saved, reverse=True)
-        return [self._kept(held) for held in newest[:limit]]
+        return [kept_of(held) for held in newest[:limit]]
 
     async def id_for(self, type_: str, tokens: Sequence[str]) -> str:
         """Keyed, of the pseudonym where a token is the number of a person: the same on all replicas."""
@@ -166,7 +167,7 @@ class Repository:
             announced=0,
         )
         gateway.metrics.publications.labels(self.node.id).inc()
-        return [self._kept(one) for one in holding.held[: len(changes)]]
+        return [kept_of(one) for one in holding.held[: len(changes)]]
 
     async def _hold(self, changes: Sequence[Change], now: datetime) -> tuple[_Write, Holding]:
         wanted = {
@@ -296,17 +297,6 @@ class Repository:
                 await self._store.hold((), pointers)
                 adopted += theirs
         return adopted
-
-    def _kept(self, held: Held) -> Kept:
-        type_, _, id_ = held.id.partition("/")
-        return Kept(
-            type=type_,
-            id=id_,
-            version=held.version,
-            saved=held.saved,
-            body=held.body,
-            node=self.node.id,
-        )
 
 
 def own(gateway: Gateway, client: Client, node: str = "") -> Repository:

@@ -36,7 +36,7 @@ from gateway.resources import local
 from gateway.resources.bundles import Bundles
 from gateway.resources.file_shelf import FileShelf
 from gateway.resources.intake import beside
-from gateway.resources.interactions import Call, Interactions, Reply, call_of, offered
+from gateway.resources.interactions import VERSIONED, Call, Interactions, Reply, call_of, offered
 from gateway.resources.parameters import INCLUDES, TABLE, revincludes
 from gateway.resources.query import pairs_of, query_of
 from gateway.resources.searchset import Searchset
@@ -180,13 +180,7 @@ def _capabilities(institution: str) -> dict[str, Any]:
         {
             "type": type_,
             "interaction": [{"code": code} for code in codes],
-            "versioning": "versioned-update",
-            "readHistory": True,
-            "updateCreate": True,
-            "conditionalCreate": True,
-            "conditionalRead": "not-match",
-            "conditionalUpdate": True,
-            "conditionalDelete": "single",
+            **VERSIONED,
             "searchInclude": [f"{type_}:{name}" for name in INCLUDES.get(type_, {})],
             "searchRevInclude": revincludes(type_),
             "searchParam": [{"name": name, "type": one.kind} for name, one in TABLE[type_].items()],

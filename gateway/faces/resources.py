@@ -30,6 +30,7 @@ from gateway.resources import local
 from gateway.resources.bundles import Bundles
 from gateway.resources.intake import beside
 from gateway.resources.interactions import (
+    VERSIONED,
     Call,
     Interactions,
     Reply,
@@ -208,13 +209,7 @@ def capabilities() -> list[dict[str, Any]]:
         {
             "type": type_,
             "interaction": [{"code": code} for code in codes],
-            "versioning": "versioned-update",
-            "readHistory": True,
-            "updateCreate": True,
-            "conditionalCreate": True,
-            "conditionalRead": "not-match",
-            "conditionalUpdate": True,
-            "conditionalDelete": "single",
+            **VERSIONED,
             "operation": [
                 {
                     "name": "validate",

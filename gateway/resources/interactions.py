@@ -36,6 +36,16 @@ from gateway.resources.values import STORED, Change, Kept, Shelf, VersionConflic
 from security.errors import IdentityRefused
 from security.identity import resident_number
 
+VERSIONED: dict[str, Any] = {
+    "versioning": "versioned-update",
+    "readHistory": True,
+    "updateCreate": True,
+    "conditionalCreate": True,
+    "conditionalRead": "not-match",
+    "conditionalUpdate": True,
+    "conditionalDelete": "single",
+}
+"""What a CapabilityStatement says of every type that is kept."""
 T = TypeVar("T")
 HISTORY = 1000
 """How many versions of a resource are told, the newest ones."""
