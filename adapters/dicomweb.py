@@ -126,7 +126,7 @@ class DicomwebNode:
     """One archive; ``identities`` is the node that knows the local numbers of ``institution``.
 
     ``timeout`` is in seconds for one question; ``line`` the way to the archive, where more is to be said of
-    it than address, time and token.
+    it than address, time and token. ``line.base_url`` is the service root before ``/studies``.
     """
 
     kind = "dicomweb"
@@ -148,7 +148,7 @@ class DicomwebNode:
         self._identities = identities
         self._normaliser = normaliser
         self._timeout = timeout
-        self._line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
+        self.line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
 
     async def prior(self, question: Question) -> Answer:
         """Studies of the person since ``question.since``; see :class:`adapters.node.Node`."""
@@ -157,21 +157,30 @@ class DicomwebNode:
     async def ping(self) -> Report:
         """Ask for the studies of a patient whom no archive has."""
         params = {"PatientID": "lianren-ping", "limit": "1"}
-        return await ping_of(self, self._line.get_json("studies", params, accept=MEDIA))
+        return await ping_of(self, self.line.get_json("studies", params, accept=MEDIA))
 
     async def aclose(self) -> None:
         """Give back the connections."""
-        await self._line.aclose()
+        await self.line.aclose()
 
-    async def _ask(self, question: Question) -> Heard:
-        if "imaging" not in question.kinds:
-            return Heard()
+    async def numbers(self, question: Question) -> tuple[str, ...]:
+        """The person's Patient IDs at this archive, as its identity node knows them.
+
+        Raises:
+            NodeError: that node did not say, or said one that an archive cannot be asked for.
+        """
         try:
             numbers = await self._identities.patient_numbers(question, MRN + self.institution)
         except NodeError as error:
             raise type(error)(f"identity source {self._identities.id}: {error.detail}") from None
         if any(_WILDCARD.search(number) for number in numbers):
             raise NodeFaulty(f"identity source {self._identities.id}: a number that cannot be searched by")
+        return numbers
+
+    async def _ask(self, question: Question) -> Heard:
+        if "imaging" not in question.kinds:
+            return Heard()
+        numbers = await self.numbers(question)
         bodies = await all_of(self._studies(number) for number in numbers)
         results: dict[str, Result] = {}
         modalities: dict[str, str] = {}
@@ -191,7 +200,7 @@ class DicomwebNode:
 
     async def _studies(self, number: str) -> bytes:
         params = [("PatientID", number), *(("includefield", tag) for tag in _INCLUDE)]
-        return await self._line.get_json("studies", params, accept=MEDIA)
+        return await self.line.get_json("studies", params, accept=MEDIA)
 
     async def _result(self, study: _Study) -> tuple[Result, str]:
         """One study and its modality."""
@@ -233,12 +242,12 @@ class DicomwebNode:
         """Modalities and number of images of a study, for archives that do not know them of a study."""
         path = f"studies/{uid}/series"
         params = [("includefield", "00201209"), ("limit", _MANY)]
-        series = _of_study(uid, await self._line.get_json(path, params, accept=MEDIA))
+        series = _of_study(uid, await self.line.get_json(path, params, accept=MEDIA))
         uids = [entry.uid.text for entry in series if not entry.instances.text.isdigit()]
         if not all(DICOM_UID.fullmatch(series_uid) for series_uid in uids):
             raise NodeFaulty("answered with a series that cannot be read")
         bodies = await all_of(
-            self._line.get_json(f"{path}/{series_uid}/instances", {"limit": _MANY}, accept=MEDIA)
+            self.line.get_json(f"{path}/{series_uid}/instances", {"limit": _MANY}, accept=MEDIA)
             for series_uid in uids
         )
         instances = [_of_study(uid, found) for found in bodies]

@@ -102,11 +102,24 @@ class Copy(Struct, frozen=True, kw_only=True):
     whose: tuple[Identifier, ...] = ()
 
 
+class Listed(Struct, frozen=True, gc=False):
+    """A study, series or instance of the person's as an archive told it: its own UID, the bytes of its DICOM
+    JSON object (PS3.18 F.2), the Patient ID it has there, how many instances that archive says it holds (-1:
+    it does not say), and where it stands behind another gateway: the way from there to its node."""
+
+    uid: str
+    raw: Raw
+    number: str
+    instances: int = -1
+    node: str = ""
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """What came back: the node's own report, reports of nodes behind it, results, digest of the bytes.
 
-    ``matches`` are what a search found, as the node sent it, and ``copy`` is what a read did; a question for
-    prior results has neither.
+    ``matches`` are what a search found, as the node sent it, ``listed`` what an archive has, and ``copy`` is
+    what a read did; a question for prior results has none of these. ``admits`` is the token by which another
+    gateway gives out the images that it listed.
     ``modalities`` are pairs of a result's id and the modality that an archive states. ``gateway`` is the
     owner id of the gateway that answered; empty for a node of one's own. ``signed`` holds it to its answer.
     """
@@ -114,7 +127,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     report: Report
     results: tuple[Result, ...] = ()
     matches: tuple[Match, ...] = ()
+    listed: tuple[Listed, ...] = ()
     copy: Copy | None = None
+    admits: str = ""
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     modalities: tuple[tuple[str, str], ...] = ()
