@@ -115,6 +115,7 @@ def test_a_bundled_edition_comes_back_equal(edition: str) -> None:
     assert values(there_and_back(DRAFTS[edition])) == values(DRAFTS[edition])
 
 
+@pytest.mark.slow
 @given(drafts)
 def test_any_edition_comes_back_equal(draft: Draft) -> None:
     assert values(there_and_back(draft)) == values(draft)
@@ -361,6 +362,7 @@ def test_what_is_no_bundle_of_an_edition_is_refused(what: object) -> None:
 ODD: tuple[Any, ...] = (None, True, 0, -1, 1.5, "", "x", "\x00", "\ud800", [], [None], {}, {"": None}, [[{}]])
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_value_of_another_kind_anywhere_is_refused_and_nothing_else_is_raised(data: st.DataObject) -> None:
     bundle = over_the_wire(to_bundle(DRAFTS["national"]))

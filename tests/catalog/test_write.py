@@ -123,6 +123,7 @@ def refused(given_rows: dict[str, list[Any]], edition: Edition = EDITION) -> tup
     return finding.file, finding.row, finding.column
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(editions(FAIR), tables(FAIR))
 def test_what_was_written_is_read_again(edition: Edition, given_rows: dict[str, list[Any]]) -> None:
@@ -142,6 +143,7 @@ def test_a_value_is_written_as_it_is_or_refused(given_rows: dict[str, list[Any]]
     assert back == {file: listed for file, listed in given_rows.items() if listed}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(tables(FAIR))
 def test_writing_what_was_read_gives_the_same_bytes(given_rows: dict[str, list[Any]]) -> None:

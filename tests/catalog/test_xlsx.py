@@ -351,6 +351,7 @@ def test_an_overlong_text_is_a_fault_of_its_cell(tmp_path: Path) -> None:
     assert "characters" in rows(book(tmp_path, ("长" * (MOST_CHARACTERS + 1),)))[0][1][0].fault
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data())
 def test_whatever_a_part_holds_a_sheet_is_read_or_refused(

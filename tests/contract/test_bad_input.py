@@ -123,6 +123,7 @@ def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
         yield from _places(held, (*path, step))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("face", FACES)
 def test_a_value_of_another_kind_anywhere_never_fails_the_gateway(
     gateway: Live, faces: dict[str, Call], face: str

@@ -42,6 +42,7 @@ def test_a_face_answers_nothing_that_it_cannot_prove(
     assert call.send(gateway, body).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_costs_a_check_seconds_and_not_more(gateway: Live, faces: dict[str, Call]) -> None:
     body = faces["rest"].fresh() | {"deadline_ms": 500}
     with closing(sqlite3.connect(gateway.store, isolation_level=None)) as connection:

@@ -61,6 +61,7 @@ def honest(gathered: Gathered) -> bool:
     )
 
 
+@pytest.mark.slow
 async def test_under_load_every_answer_is_honest_and_in_time_and_nothing_is_left(tmp_path: Path) -> None:
     chance = random.Random(6)  # noqa: S311 - a repeatable one
     before = asyncio.all_tasks()

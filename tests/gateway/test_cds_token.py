@@ -141,6 +141,7 @@ def test_a_jwt_counts_once(live: Live) -> None:
     assert [call(live, token).status_code for _ in range(2)] == [200, 401]
 
 
+@pytest.mark.slow
 def test_a_jwt_that_counted_once_does_not_count_after_a_restart(tmp_path: Path) -> None:
     token = signed()
     with gateway_with(tmp_path, [], clients=[settings(tmp_path, "ec", EC)]) as first:

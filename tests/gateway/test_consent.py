@@ -646,6 +646,7 @@ def test_a_reason_that_is_none_is_refused_at_its_place_in_a_hook(his: httpx.Clie
 # When the key of the pseudonyms turns
 
 
+@pytest.mark.slow
 def test_a_new_epoch_forgets_neither_what_was_said_nor_what_was_answered(tmp_path: Path) -> None:
     with source_of(tmp_path) as (url, _):
         node = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import pytest
 
 from adapters import Store
 from gateway.evidence import digest_of
@@ -98,6 +99,7 @@ def test_one_person_at_two_visits_has_one_pseudonym_in_payloads_only(
     assert not [entry for entry, raw, *_ in found if pseudonym.encode() in raw]
 
 
+@pytest.mark.slow
 def test_without_a_ledger_there_is_no_answer_and_nothing_is_kept(gateway: Live, his: httpx.Client) -> None:
     asked, before = body(), gateway.kept()[:2]
     with unwritable(gateway.store):

@@ -192,6 +192,7 @@ def test_there_is_no_evidence_of_an_unknown_decision(live: Live) -> None:
         asyncio.run(prove_decision(live.settings, "f" * 32))
 
 
+@pytest.mark.slow
 def test_the_evidence_says_that_a_cited_mark_was_withdrawn_later(tmp_path: Path) -> None:
     with gateway_over_source(tmp_path) as live:
         answer = ask(live.client("his"), body())

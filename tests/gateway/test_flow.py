@@ -436,6 +436,7 @@ def test_a_caller_that_hangs_up_while_it_waits_leaves_its_place_to_another() -> 
         thread.join(10)
 
 
+@pytest.mark.slow
 def test_a_storm_of_checks_over_a_node_that_hangs_is_answered_or_refused_honestly(tmp_path: Path) -> None:
     with misbehave(lambda first, content: None) as url:
         node = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}

@@ -250,6 +250,7 @@ def test_a_new_key_payloads_are_sealed_by_is_taken_up(running: Live, config: Pat
     assert repr(before) not in repr(open_envelope(running.settings, open_keys(running.settings)))
 
 
+@pytest.mark.slow
 def test_a_former_payload_key_is_deleted_only_when_nothing_needs_it(running: Live, config: Path) -> None:
     former = json.loads(done(config, "secrets", "--json").out)["payload"][-1]
     assert lianren("keys", "retire", former, "-c", config).status == 2  # the current one

@@ -398,6 +398,7 @@ def test_an_access_token_ends(live: Live) -> None:
     assert turned_away(live, minted(live, exp=int(time.time()) - 1))
 
 
+@pytest.mark.slow
 def test_an_access_token_that_was_good_ends_all_the_same(live: Live) -> None:
     token = minted(live, exp=int(time.time()) + 2)
     assert not turned_away(live, token)
@@ -448,6 +449,7 @@ def test_a_key_that_was_taken_out_of_the_file_counts_no_more(tmp_path: Path) -> 
         assert new.ask().status_code == 200
 
 
+@pytest.mark.slow
 def test_an_assertion_is_remembered_over_a_restart(tmp_path: Path) -> None:
     clients = [client(tmp_path, "his", EC)]
     with gateway_with(tmp_path, [], clients=clients) as live:
@@ -459,6 +461,7 @@ def test_an_assertion_is_remembered_over_a_restart(tmp_path: Path) -> None:
         assert Backend("his", EC, again.client("")).ask(assertion).status_code == 401
 
 
+@pytest.mark.slow
 def test_a_token_outlives_the_rotation_of_its_key_and_not_its_theft(tmp_path: Path) -> None:
     with gateway_with(tmp_path, [], clients=[client(tmp_path, "his", EC)]) as live:
         backend, keys = Backend("his", EC, live.client("")), open_keys(live.settings)

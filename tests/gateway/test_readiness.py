@@ -231,6 +231,7 @@ def test_looking_needs_no_token(gateway: Live, path: str) -> None:
     assert httpx.get(f"{gateway.url}{path}", trust_env=False).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_check_is_refused_before_any_node_is_asked(tmp_path: Path) -> None:
     with source_of(tmp_path) as (url, counted):
         node = {"id": NODE, "kind": "fhir", "url": url, "institution": OWN, "timeout_ms": 7000}

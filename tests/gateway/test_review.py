@@ -434,6 +434,7 @@ def test_a_parameter_that_cannot_be_is_refused(live: Live, path: str, field: str
 # what stays
 
 
+@pytest.mark.slow
 def test_after_a_restart_everything_is_as_it_was(tmp_path: Path) -> None:
     with gateway_over_source(tmp_path) as first:
         name = new_name()
@@ -445,6 +446,7 @@ def test_after_a_restart_everything_is_as_it_was(tmp_path: Path) -> None:
             assert ask(second.client(), planned(name)).unnamed == ()
 
 
+@pytest.mark.slow
 def test_a_step_that_nobody_signed_changes_nothing(tmp_path: Path) -> None:
     with gateway_with(tmp_path, [], catalogue_poll_s=1) as live:
         name = new_name()
@@ -455,6 +457,7 @@ def test_a_step_that_nobody_signed_changes_nothing(tmp_path: Path) -> None:
         assert met(live.client(), name) == review
 
 
+@pytest.mark.slow
 def test_a_revocation_counts_also_when_its_signature_holds_no_longer(tmp_path: Path) -> None:
     with gateway_with(tmp_path, []) as first:
         name = new_name()
@@ -469,6 +472,7 @@ def test_a_revocation_counts_also_when_its_signature_holds_no_longer(tmp_path: P
             assert met(second.client(), name) == review
 
 
+@pytest.mark.slow
 def test_while_a_step_is_missing_nothing_is_in_force_and_none_follows(tmp_path: Path) -> None:
     with gateway_with(tmp_path, []) as first:
         name, other = new_name(), new_name()

@@ -64,6 +64,7 @@ def test_nothing_of_a_check_stands_in_the_database_in_clear(live: Live) -> None:
     assert in_clear(live) == []
 
 
+@pytest.mark.slow
 def test_a_store_of_the_former_version_is_sealed_before_it_is_read(live: Live, tmp_path: Path) -> None:
     client = live.client()
     path = f"/api/v1/checks/{ask(client, body()).id}"

@@ -160,6 +160,7 @@ def test_a_withdrawal_holds_at_the_other_gateway_before_the_list_arrives(two: Tw
     assert mark_of(after) == mark_of(verdict)
 
 
+@pytest.mark.slow
 def test_an_older_list_is_refused_and_the_held_one_goes_on(two: Two) -> None:
     verdict = checked(two, WHITE, "ji")
     before = two.cq.client("").get("/trust/status").content
