@@ -209,9 +209,9 @@ class Interactions:
         return await self._shelf.get(type_, found[0].place.partition("/")[2]) if found else None
 
     async def _create(self, type_: str, call: Call) -> Plan:
+        id_ = await self._vacant(type_, call.if_none_exist or "")
         if call.if_none_exist is not None and (one := await self.one(type_, call.if_none_exist)):
             return Plan(type=type_, id=one.id, standing=one, change=None)
-        id_ = await self._vacant(type_, call.if_none_exist or "")
         taken = await beside(take, call.body, type_, id_, new=True)
         change = Change(type=type_, id=taken.id, body=taken.body, expected=0)
         return Plan(type=type_, id=taken.id, standing=None, change=change)
@@ -228,11 +228,12 @@ class Interactions:
 
     async def _update_one(self, type_: str, call: Call) -> Plan:
         """R4 http.html#cond-update: none fits, and it is created, at its own id where it has one."""
-        one = await self.one(type_, call.query)
         own = _own_id(call.body)
+        vacant = own or await self._vacant(type_, call.query)
+        one = await self.one(type_, call.query)
         if one and own and own != one.id:
             raise BadBody("id", "not the id of the resource that fits", "leave it out, or send its own", 400)
-        id_ = one.id if one else own or await self._vacant(type_, call.query)
+        id_ = one.id if one else vacant
         _refuse_number(id_)
         taken = await beside(take, call.body, type_, id_, new=not own)
         expected = _expected(call, one)
@@ -254,7 +255,8 @@ class Interactions:
         return Plan(type=type_, id=id_, standing=standing, change=change)
 
     async def _vacant(self, type_: str, query: str) -> str:
-        """An id that nothing has: by criteria, the same wherever this shelf is written to."""
+        """An id that nothing has: by criteria, the same wherever this shelf is written to. It is chosen
+        before the look for what fits: what is created in between stands at this id, and is a conflict."""
         told = asked(conditions(type_, criteria(query))) if query else []
         for _ in range(TURNS if told else 0):
             id_ = await self._shelf.id_for(type_, told)

@@ -103,4 +103,4 @@ def test_while_redis_hangs_each_process_counts_for_itself_without_delay(tmp_path
             return found
 
         assert together(peer.url, work, lambda name, _: failed.append(name), timeout_seconds=0.05) == 20
-    assert failed == ["limit"]
+    assert set(failed) == {"limit"}
