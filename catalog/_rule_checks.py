@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from catalog._references import covered, known
 from catalog._sheets import Sheets
 from catalog.conditions import ConditionRefused, compile_condition
-from catalog.entries import ANY, NOTES, RULES, Rule, Window
+from catalog.entries import ANY, LATER, NOTES, RULES, Rule, Window
 from catalog.errors import Finding
 from catalog.tables import Row, Sheet
 
@@ -93,7 +93,7 @@ def check_rules(sheets: Sheets) -> Iterator[Finding]:
         elif row.value.step != int(row.value.id[1]):
             yield sheets.rules.finding(row, "step", f"must be the digit after R, {row.value.id[1]}")
     for rule_id in RULES:
-        if not sheets.rules.has(rule_id):
+        if rule_id not in LATER and not sheets.rules.has(rule_id):
             message = f"rule {rule_id} is missing; a decision needs its words, source and owner"
             yield Finding(sheets.rules.table.file, 0, "id", message)
     yield from _conditions(sheets, sheets.negative)

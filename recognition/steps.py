@@ -24,6 +24,7 @@ from mapping import printed_range
 from recognition.case import Case
 from recognition.compare import needs_unit
 from recognition.context import applying
+from recognition.flags import HEADER
 from recognition.flags import words as words_of
 from recognition.model import Mark
 from recognition.versions import STANDING
@@ -179,7 +180,8 @@ def negative_list(case: Case) -> Findings:
 
 
 def data_quality(case: Case) -> Findings:
-    """Step 9: what cannot be compared or contradicts itself is looked at, not relied on."""
+    """Step 9: what cannot be compared or contradicts itself is looked at, not relied on. What the header of
+    an image leaves to be wished for is said where the catalogue has words for it, and changes nothing."""
     result, item, converted = case.result, case.item, case.converted
     found: list[Finding] = []
     if item is not None:
@@ -191,9 +193,11 @@ def data_quality(case: Case) -> Findings:
             found.append(("R9.1", f"{result.unit}≠{zh}", f"{result.unit}, not {en}"))
         if item.method_dependent:
             found.append(("R9.4", "", ""))
-    if result.flags:
-        flags = [words_of(flag) for flag in result.flags]
-        found.append(("R9.2", "、".join(zh for zh, _ in flags), ", ".join(en for _, en in flags)))
+    told = [flag for flag in result.flags if flag.startswith(HEADER)]
+    for rule, flags in (("R9.2", [flag for flag in result.flags if flag not in told]), ("R9.5", told)):
+        if flags and rule in case.question.catalogue.rules:
+            spoken = [words_of(flag) for flag in flags]
+            found.append((rule, "、".join(zh for zh, _ in spoken), ", ".join(en for _, en in spoken)))
     return found
 
 

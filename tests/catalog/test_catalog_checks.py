@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from catalog import CatalogueError, Rule, compile_drafts, load, read_files, read_folder
+from catalog.entries import LATER
 from tests.catalog.folders import append, change, findings, place, read, row_of, table, the_finding, write
 
 
@@ -46,6 +47,13 @@ def test_a_rule_without_words_is_missing_from_every_decision(folder: Path) -> No
     path = folder / "national/rules.csv"
     write(path, [cells for cells in read(path) if cells[0] != "R5.2"])
     assert "R5.2" in the_finding(folder).message
+
+
+@pytest.mark.parametrize("rule", LATER)
+def test_an_edition_that_was_published_before_there_was_a_rule_still_loads(folder: Path, rule: str) -> None:
+    path = folder / "national/rules.csv"
+    write(path, [cells for cells in read(path) if cells[0] != rule])
+    assert rule not in load(folder).rules
 
 
 def test_a_rule_that_no_decision_knows_is_refused(folder: Path) -> None:

@@ -25,10 +25,34 @@ from tests.recognition.cases import (
     imaging_item,
     judged,
     lab,
+    notes,
     rules,
     window_row,
     with_windows,
 )
+
+
+@pytest.mark.parametrize(
+    ("flags", "verdict", "told"),
+    [
+        (("header:missing:KVP", "header:range:SliceThickness=20/0.1-10/mm"), "recognised", ["R9.5"]),
+        (("header:made-up",), "recognised", ["R9.5"]),
+        (("consistency:side-on-images-and-report-differ", "header:missing:KVP"), "view_only", ["R9.5"]),
+        (("consistency:part-on-images-and-report-differ",), "view_only", []),
+    ],
+)
+def test_what_a_header_says_is_a_note_and_another_side_or_part_may_be_viewed_only(
+    flags: tuple[str, ...], verdict: str, told: list[str]
+) -> None:
+    found = judged(ct(flags=flags))
+    assert (found.verdict, [one for one in notes(found) if one != "R7.6"]) == (verdict, told)
+
+
+def test_a_catalogue_without_words_for_what_a_header_says_says_nothing_of_it() -> None:
+    rules_before = {id_: rule for id_, rule in catalogue().rules.items() if id_ != "R9.5"}
+    before = msgspec.structs.replace(catalogue(), rules=rules_before)
+    (found,) = decide(check(CHEST_PLAIN), [ct(flags=("header:missing:KVP",))], before).verdicts
+    assert (found.verdict, "R9.5" in notes(found)) == ("recognised", False)
 
 
 def test_a_value_that_meets_every_step_is_recognised() -> None:
