@@ -11,7 +11,8 @@ from typing import TypeVar, cast
 from msgspec import Struct
 
 from adapters.errors import NodeError, NodeLate
-from adapters.node import Answer, Copy, Fault, Match, Node, Question, Report, State
+from adapters.node import Answer, Copy, Fault, Listed, Match, Node, Question, Report, State
+from quality.headers import Header
 from recognition import Result
 from security.http_signature import SignedAnswer
 
@@ -26,12 +27,15 @@ class Heard(Struct, frozen=True, kw_only=True):
 
     results: tuple[Result, ...] = ()
     matches: tuple[Match, ...] = ()
+    listed: tuple[Listed, ...] = ()
     copy: Copy | None = None
+    admits: str = ""
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     fault: Fault = ""
     detail: str = ""
     modalities: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, Header], ...] = ()
     gateway: str = ""
     signed: SignedAnswer | None = None
 
@@ -48,13 +52,13 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
             raise NodeLate("did not answer in time") from None
     except NodeError as error:
         return Answer(report=failed(node, started, error))
-    found = bool(said.results or said.matches or said.copy or said.detail)
+    found = bool(said.results or said.matches or said.listed or said.copy or said.detail)
     report = Report(
         node=node.id,
         kind=node.kind,
         state="answered" if found else "empty",
         took_ms=elapsed_ms(started),
-        results=len(said.results) + len(said.matches) + (said.copy is not None),
+        results=len(said.results) + len(said.matches) + len(said.listed) + (said.copy is not None),
         fault=said.fault,
         detail=said.detail,
     )
@@ -62,10 +66,13 @@ async def answer_of(node: Node, question: Question, seconds: float, asking: Awai
         report=report,
         results=said.results,
         matches=said.matches,
+        listed=said.listed,
         copy=said.copy,
+        admits=said.admits,
         behind=said.behind,
         digest=said.digest,
         modalities=said.modalities,
+        headers=said.headers,
         gateway=said.gateway,
         signed=said.signed,
     )

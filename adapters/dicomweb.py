@@ -1,4 +1,5 @@
-"""A DICOMweb archive as a node: which studies of the person it holds, and how many images of each.
+"""A DICOMweb archive as a node: which studies of the person it holds, how many images of each, and whether
+these come when they are asked for (:mod:`adapters.presence`).
 
 QIDO-RS knows only GET, so the local patient number stands in a URL; the archive's address and log policy are
 part of its accreditation (design, section 6). The number comes from the FHIR node of the same institution: an
@@ -8,6 +9,7 @@ archive knows no resident numbers. A study here has images and no report, so it 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from adapters.fhir_results import ACCOMPANYING, reading, single_modality
 from adapters.fhir_time import in_range
 from adapters.http import Line
 from adapters.node import Answer, Question, Report
+from adapters.presence import Presence, Shown
 from adapters.transport import Timeouts
 from mapping import LocalName
 from mapping.sites import Reads
@@ -32,12 +35,17 @@ from recognition import SHANGHAI, Images, Result
 MEDIA = "application/dicom+json"
 MRN = "urn:lianren:mrn:"
 
-# Study Description, Modalities in Study, Number of Study Related Instances, Timezone Offset From UTC.
-_INCLUDE = ("00081030", "00080061", "00201208", "00080201")
+# Study Description, Modalities in Study, Number of Study Related Instances, Timezone Offset From UTC,
+# Instance Availability.
+_INCLUDE = ("00081030", "00080061", "00201208", "00080201", "00080056")
 _MANY = "10000"  # archives bound an answer that names no limit, and a count must not be one of their bounds
 _WILDCARD = re.compile(r"[*?\\]|[\x00-\x1f]")  # PS3.4 C.2.2.2.4, and the separator of values
 _TIME = re.compile(r"(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6}))?")
 _OFFSET = re.compile(r"[+-]\d{4}")
+# PS3.3 C.4.23.1.1: what somebody has to fetch from a shelf first, and what nobody can have.
+_AVAILABILITY: dict[str, int | None] = {"OFFLINE": None, "UNAVAILABLE": 0}
+_SHARE = 0.8
+"""The share of a question's time after which images that did not come are left for the next question."""
 
 
 class Identities(Protocol):
@@ -72,7 +80,7 @@ class _Element(Struct, frozen=True):
 _NONE = _Element()
 
 
-class _Study(Struct, frozen=True, kw_only=True):
+class Study(Struct, frozen=True, kw_only=True):
     """The attributes asked for, by their tags (PS3.18 F.2)."""
 
     patient_id: _Element = field(default=_NONE, name="00100020")
@@ -82,7 +90,15 @@ class _Study(Struct, frozen=True, kw_only=True):
     offset: _Element = field(default=_NONE, name="00080201")
     modalities: _Element = field(default=_NONE, name="00080061")
     description: _Element = field(default=_NONE, name="00081030")
+    series: _Element = field(default=_NONE, name="00201206")
     instances: _Element = field(default=_NONE, name="00201208")
+    availability: _Element = field(default=_NONE, name="00080056")
+
+    @property
+    def held(self) -> int | None:
+        """The number of its instances, where the study says it."""
+        text = self.instances.text
+        return int(text) if text.isascii() and text.isdigit() else None
 
     @property
     def performed(self) -> tuple[datetime | None, tuple[str, ...]]:
@@ -149,6 +165,7 @@ class DicomwebNode:
         self._normaliser = normaliser
         self._timeout = timeout
         self.line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
+        self._presence = Presence(self.line)
 
     async def prior(self, question: Question) -> Answer:
         """Studies of the person since ``question.since``; see :class:`adapters.node.Node`."""
@@ -161,6 +178,7 @@ class DicomwebNode:
 
     async def aclose(self) -> None:
         """Give back the connections."""
+        await self._presence.aclose()
         await self.line.aclose()
 
     async def numbers(self, question: Question) -> tuple[str, ...]:
@@ -180,39 +198,58 @@ class DicomwebNode:
     async def _ask(self, question: Question) -> Heard:
         if "imaging" not in question.kinds:
             return Heard()
+        end = asyncio.get_running_loop().time() + _SHARE * min(self._timeout, question.budget)
         numbers = await self.numbers(question)
         bodies = await all_of(self._studies(number) for number in numbers)
         results: dict[str, Result] = {}
         modalities: dict[str, str] = {}
         odd: list[str] = []
+        found: list[tuple[int, Study]] = []
         for number, body in zip(numbers, bodies, strict=True):
             for index, raw in enumerate(_list(body)):
                 study = _study(raw, number)
                 if study is None:
                     odd.append(f"study[{index}]")
                 elif not (performed := study.performed[0]) or performed >= question.since:
-                    result, modality = await self._result(study)
-                    if results.setdefault(result.id, result) != result:
-                        odd.append(f"study[{index}]")
-                    modalities.setdefault(result.id, modality)
+                    found.append((index, study))
+        unsaid = [study.uid.text for _, study in found if study.held is None]
+        counted = dict(zip(unsaid, await all_of(self.by_series(uid) for uid in unsaid), strict=True))
+        for index, study in found:
+            result, modality = self._result(study, *counted.get(study.uid.text, ((), study.held or 0)))
+            if results.setdefault(result.id, result) != result:
+                odd.append(f"study[{index}]")
+            modalities.setdefault(result.id, modality)
         digest = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).digest()
-        return heard(list(results.values()), digest, odd, "studies", tuple(sorted(modalities.items())))
+        said = heard(list(results.values()), digest, odd, "studies", tuple(sorted(modalities.items())))
+        return await self._with_images(said, end)
+
+    async def _with_images(self, said: Heard, end: float) -> Heard:
+        """Of each study the images that the archive shows, and the header of one."""
+        wanted = sorted(
+            (result for result in said.results if result.images and result.images.held),
+            key=lambda result: (-result.performed.timestamp() if result.performed else 0.0, result.id),
+        )
+        asked = [(result.study_uid, result.images.held or 0) for result in wanted if result.images]
+        shown = await self._presence.of(asked, end)
+        return msgspec.structs.replace(
+            said,
+            results=tuple(_shown(result, shown.get(result.study_uid)) for result in said.results),
+            headers=tuple(
+                (result.id, seen.header)
+                for result in said.results
+                if (seen := shown.get(result.study_uid)) and seen.header
+            ),
+        )
 
     async def _studies(self, number: str) -> bytes:
         params = [("PatientID", number), *(("includefield", tag) for tag in _INCLUDE)]
         return await self.line.get_json("studies", params, accept=MEDIA)
 
-    async def _result(self, study: _Study) -> tuple[Result, str]:
-        """One study and its modality."""
+    def _result(self, study: Study, modalities: tuple[str, ...], held: int) -> tuple[Result, str]:
+        """One study and its modality; ``modalities`` are those of its series, where the study has none."""
         uid = study.uid.text
         performed, flags = study.performed
-        modalities, stated = study.modalities.texts, study.instances.text
-        if stated.isascii() and stated.isdigit():
-            held = int(stated)
-        else:
-            seen, held = await self._by_series(uid)
-            modalities = modalities or seen
-        codes = [code for text in modalities for code in text.split("\\") if code]
+        codes = [code for text in study.modalities.texts or modalities for code in text.split("\\") if code]
         if codes and ACCOMPANYING.issuperset(codes):
             held = 0
         modality = single_modality(codes)
@@ -232,14 +269,19 @@ class DicomwebNode:
             reported=None,
             version_key=f"img|{uid}",
             study_uid=uid,
-            images=Images(held),
+            images=Images(_AVAILABILITY.get(study.availability.text, held)),
             flags=flags,
             source=f"studies/{uid}",
         )
         return result, modality
 
-    async def _by_series(self, uid: str) -> tuple[tuple[str, ...], int]:
-        """Modalities and number of images of a study, for archives that do not know them of a study."""
+    async def by_series(self, uid: str) -> tuple[tuple[str, ...], int]:
+        """The modality of each series and the number of images of a study, for archives that do not know them
+        of a study.
+
+        Raises:
+            NodeError: it did not say.
+        """
         path = f"studies/{uid}/series"
         params = [("includefield", "00201209"), ("limit", _MANY)]
         series = _of_study(uid, await self.line.get_json(path, params, accept=MEDIA))
@@ -260,14 +302,18 @@ class DicomwebNode:
         return modalities, stated + sum(len(held) for held in instances)
 
 
-def _study(raw: Raw, number: str) -> _Study | None:
+def _shown(result: Result, shown: Shown | None) -> Result:
+    return msgspec.structs.replace(result, images=shown.images) if shown else result
+
+
+def _study(raw: Raw, number: str) -> Study | None:
     """One study of the patient with this number; None where it cannot be read.
 
     Raises:
         NodeFaulty: it is another patient's.
     """
     try:
-        study = msgspec.json.decode(raw, type=_Study)
+        study = msgspec.json.decode(raw, type=Study)
     except msgspec.MsgspecError:
         return None
     if study.patient_id.text != number:

@@ -24,14 +24,14 @@ from msgspec import Raw
 from adapters._asking import Heard, all_of, answer_of, bearer, heard, in_reach, ping_of
 from adapters._patients import Known, Patients
 from adapters.errors import NodeError, NodeFaulty, NodeRefused
-from adapters.fhir_copies import Copies
+from adapters.fhir_copies import Copies, stated_in
 from adapters.fhir_matching import Matching
 from adapters.fhir_read import FHIR_ID, Patient, Unreadable, read, type_of
 from adapters.fhir_records import Records
 from adapters.fhir_results import Reader
 from adapters.fhir_search import BOUNDED, MEDIA, Dialect, Found, Searcher, check_types
 from adapters.http import Line
-from adapters.node import Answer, Question, Report
+from adapters.node import Answer, Copy, Question, Report
 from adapters.transport import Timeouts
 from mapping.sites import Reads
 from security.identity import Identifier
@@ -118,6 +118,23 @@ class FhirNode:
         numbers = {i.value for p in known.patients for i in p.identifier if i.system == system and i.value}
         return tuple(sorted(numbers))
 
+    async def holder(self, question: Question, system: str, number: str) -> Answer:
+        """Whose a local number of one system is: what else its holder is known by, in ``copy``; ``empty``
+        where that is nobody, or cannot be told. It never raises for the server's failures.
+        """
+        return await answer_of(self, question, self._timeout, self._holder(system, number))
+
+    async def whose(self, system: str, number: str) -> tuple[Identifier, ...]:
+        """Whose a local number is: the person's numbers, the strongest first; none where nobody can say, or
+        of several Patients with it one is another than the others.
+
+        Raises:
+            NodeError: it could not be asked.
+        """
+        known = await self._look_up(Identifier("", system, number))
+        told = await all_of(self._named(patient.id) for patient in known.patients)
+        return told[0] if len({*told}) == 1 else ()
+
     def forget(self, pseudonyms: Sequence[str]) -> None:
         """Look up anew who these persons are here."""
         self._patients.forget(pseudonyms)
@@ -197,6 +214,16 @@ class FhirNode:
             if type_of(raw) == "Specimen":
                 records.take_specimen(patient, raw)
         return [*map(_digest, found.pages)]
+
+    async def _holder(self, system: str, number: str) -> Heard:
+        whose = await self.whose(system, number)
+        return Heard(copy=Copy(raw=b"", whose=whose)) if whose else Heard()
+
+    async def _named(self, id_: str) -> tuple[Identifier, ...]:
+        """By which numbers of documents a Patient is known."""
+        raw = await self._reading.raw("Patient", id_)
+        stated = stated_in(raw, "Patient", id_) if raw else None
+        return stated.named if stated and not stated.modifier_extension else ()
 
     async def _look_up(self, person: Identifier) -> Known:
         found = await self._searcher.find(

@@ -10,7 +10,7 @@ of a body, because each of these may hold a person's number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -124,6 +124,26 @@ class Line:
         data = self._request(method, path, tuple((plain | dict(headers or {})).items()), body)
         return await self._ask(data, budget, repeatable=method == "GET")
 
+    async def send(
+        self,
+        path: str,
+        pieces: Iterator[bytes],
+        length: int,
+        *,
+        headers: Mapping[str, str],
+        times: Timeouts,
+    ) -> Reply:
+        """POST a body of ``length`` bytes, piece by piece as the node takes it; its answer is the caller's to
+        judge. It is not sent again. ``times`` count in place of the line's own; ``times.write`` is for each
+        piece.
+
+        Raises:
+            NodeError: there is no answer.
+        """
+        data = self._request("POST", path, tuple(headers.items()), b"", further=length)
+        end = asyncio.get_running_loop().time() + times.total
+        return await self._pool.ask(data, times, end, repeatable=False, rest=pieces)
+
     @asynccontextmanager
     async def stream(
         self, path: str, *, accept: str, headers: Mapping[str, str] | None = None, budget: float | None = None
@@ -192,7 +212,14 @@ class Line:
         return await self._pool.ask(data, self._timeout, self._end(budget), repeatable=repeatable)
 
     def _request(
-        self, method: str, path: str, headers: Headers, body: bytes | None, credentials: Headers = ()
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes | None,
+        credentials: Headers = (),
+        *,
+        further: int | None = None,
     ) -> bytes:
         # A path that is empty or starts with "?" belongs to the base itself.
         if path[:1] not in ("", "?", "/"):
@@ -205,6 +232,7 @@ class Line:
             self._pool.prefix + where,
             self._always + _lines(headers) + header_lines((*PASSED_ON.get(), *credentials)),
             body,
+            further,
         )
 
     def _end(self, budget: float | None) -> float:

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from adapters.fhir_read import Head
 from catalog import Kind
+from quality.headers import Header
 from recognition import Result
 from security.http_signature import SignedAnswer
 from security.identity import Identifier
@@ -104,14 +105,19 @@ class Copy(Struct, frozen=True, kw_only=True):
 
 class Listed(Struct, frozen=True, gc=False):
     """A study, series or instance of the person's as an archive told it: its own UID, the bytes of its DICOM
-    JSON object (PS3.18 F.2), the Patient ID it has there, how many instances that archive says it holds (-1:
-    it does not say), and where it stands behind another gateway: the way from there to its node."""
+    JSON object and of each element of that by its tag (PS3.18 F.2), the Patient ID it has there, how many
+    instances that archive says it holds (-1: it does not say), and where it stands behind another gateway:
+    the way from there to its node. ``order``: text by which newer studies sort after older ones. ``plain``:
+    it says nothing of Issuer of Patient ID, Other Patient IDs, or private attributes of group 0077."""
 
     uid: str
     raw: Raw
+    members: dict[str, Raw]
     number: str
     instances: int = -1
     node: str = ""
+    order: str = ""
+    plain: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -120,7 +126,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     ``matches`` are what a search found, as the node sent it, ``listed`` what an archive has, and ``copy`` is
     what a read did; a question for prior results has none of these. ``admits`` is the token by which another
     gateway gives out the images that it listed.
-    ``modalities`` are pairs of a result's id and the modality that an archive states. ``gateway`` is the
+    ``modalities`` are pairs of a result's id and the modality that an archive states, ``headers`` such pairs
+    with what the header of one of its images says. ``gateway`` is the
     owner id of the gateway that answered; empty for a node of one's own. ``signed`` holds it to its answer.
     """
 
@@ -133,6 +140,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     behind: tuple[Report, ...] = ()
     digest: bytes = b""
     modalities: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, Header], ...] = ()
     gateway: str = ""
     signed: SignedAnswer | None = None
 

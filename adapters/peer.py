@@ -1,5 +1,6 @@
 """Another gateway as a node: one question in, marked results and the states of all nodes behind it out; or
-FHIR resources as its nodes sent them, by a search for a person or by the address of one.
+FHIR resources as its nodes sent them, by a search for a person or by the address of one; or the studies of a
+person, with a token by which their images are had from there.
 
 The person's number travels in the body, over mutual TLS. The asking gateway sends what is left of its time
 less a tenth for the way, and one hop less than it was given, so that gateways cannot ask in circles. Question
@@ -24,13 +25,14 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from adapters._asking import MOST, Heard, answer_of, bearer, in_reach, ping_of
+from adapters._asking import MOST, Heard, answer_of, bearer, in_reach, left_out, ping_of
+from adapters.dicomweb_studies import listed_of
 from adapters.errors import NodeFaulty
 from adapters.fhir_copies import stated_in
 from adapters.fhir_matching import Matching
 from adapters.fhir_time import in_range
 from adapters.http import Line
-from adapters.node import Answer, Copy, Fault, Question, Report
+from adapters.node import Answer, Copy, Fault, Listed, Question, Report
 from adapters.transport import Reply, Timeouts
 from catalog import Kind
 from recognition import Result
@@ -42,10 +44,11 @@ from security.keys import PublicKey, Signer
 PATH = "api/v1/results"
 SEARCH = "api/v1/resources"
 READ = "api/v1/resources/read"
+STUDIES = "api/v1/studies"
 _SLACK = timedelta(days=1)  # for clocks that differ
 _MOST = 10 * MOST  # each one's mark is verified
 MOST_RESOURCES = 1000
-"""How many resources one answer holds."""
+"""How many resources or studies one answer holds."""
 
 _ID = r"^[A-Za-z0-9\-.]{1,64}\Z"
 _NODE = r"[a-z0-9][a-z0-9-]{0,30}"
@@ -121,6 +124,15 @@ class PeerRead(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=True)
     version: Annotated[str, Meta(pattern=rf"^\Z|{_ID}")] = ""
 
 
+class PeerStudiesAsked(PeerAsked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/v1/studies``: the imaging studies of a person, narrowed by ``params`` (names
+    and values of QIDO-RS, without the person), for a viewing that ends at ``ends``."""
+
+    person: PeerPerson
+    ends: Moment
+    params: Annotated[tuple[tuple[Text, Text], ...], Meta(max_length=MOST_CONDITIONS)] = ()
+
+
 class PeerReply(Struct, frozen=True, kw_only=True):
     """What every answer of a gateway says: ``gateway`` is the owner id of the answering one, ``question`` the
     :func:`commitment` of the body it answers, ``nodes`` have a report each. Fields that a newer gateway adds
@@ -156,6 +168,27 @@ class PeerResources(PeerReply, frozen=True, kw_only=True):
     resources: tuple[PeerResource, ...]
 
 
+class PeerStudy(Struct, frozen=True, kw_only=True):
+    """A study at an archive, the way to it from the answering gateway: the person's Patient ID there, and
+    the DICOM JSON object as the archive sent it."""
+
+    node: str
+    number: str
+    study: Raw
+
+
+class PeerStudies(PeerReply, frozen=True, kw_only=True):
+    """The answer to a question for studies. ``token`` opens ``<gateway>/dicomweb/nodes/<node>/studies…`` for
+    this person, receiver and purpose, until it ends or the person does not consent any more; empty where
+    nothing is told. Its ``repr`` hides it."""
+
+    studies: tuple[PeerStudy, ...]
+    token: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,128}\Z")] = ""
+
+    def __repr__(self) -> str:
+        return f"PeerStudies(gateway={self.gateway!r}, studies={len(self.studies)}, token='…')"
+
+
 def commitment(body: bytes) -> str:
     """SHA-256 (hex) of a question's body as it was sent. Not for a log: it commits to a person's number."""
     return hashlib.sha256(body).hexdigest()
@@ -172,8 +205,9 @@ class PeerGateway:
     """The gateway of one ``owner``; ``institution`` is empty, because it speaks for many.
 
     ``url`` must be the address that the other one knows itself by: the signature covers it. Without ``keys``
-    it can be pinged, and is ``skipped`` by questions. ``line`` is the way to it, where more is to be said of
-    that than address, time and token.
+    it can be pinged, and is ``skipped`` by questions. ``line`` and ``images`` are the ways to it, where more
+    is to be said of them than address, time and token. Images come by connections of their own, so that
+    they hold up no question, and without the token of questions: they carry that of a viewing.
     """
 
     kind = "gateway"
@@ -189,12 +223,14 @@ class PeerGateway:
         timeout: float = 5.0,
         token: str = "",
         line: Line | None = None,
+        images: Line | None = None,
     ) -> None:
         self.id = id
         self._owner = owner
         self._keys = keys
         self._timeout = timeout
         self._line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
+        self.line = images or Line(url, timeout=Timeouts.within(timeout))
 
     async def prior(self, question: Question) -> Answer:
         """Ask the gateway; without a hop left it is ``skipped``. See :class:`adapters.node.Node`.
@@ -247,6 +283,41 @@ class PeerGateway:
 
         return await self._answer(question, ask)
 
+    async def studies(self, question: Question, params: Pairs = (), *, ends: datetime) -> Answer:
+        """The person's imaging studies at all archives of that gateway, each with the way to its archive, and
+        in ``admits`` the token of a viewing there that ends at ``ends`` (aware) or before.
+
+        ``params``: names and values of QIDO-RS that narrow the search, without the person. Never raises for
+        the other side's failures; see :class:`adapters.node.Node`.
+        """
+        told = tuple(pair for pair in params if max(map(len, pair)) <= LONGEST)[:MOST_CONDITIONS]
+
+        async def ask(keys: PeerKeys) -> Heard:
+            asked = PeerStudiesAsked(
+                **_common(question, self._timeout),
+                person=_told(question.person),
+                ends=ends,
+                params=told,
+            )
+            answer, heard = await self._exchange(STUDIES, asked, PeerStudies, keys)
+            if len(answer.studies) > MOST_RESOURCES:
+                raise NodeFaulty(f"answered with more than {MOST_RESOURCES} studies")
+            listed, odd = list[Listed](), list[str]()
+            for (way, number), ones in groupby(answer.studies, key=lambda one: (one.node, one.number)):
+                found, unreadable = listed_of([one.study for one in ones], "studies", number, way)
+                listed += found
+                odd += unreadable
+            details = left_out("studies", odd, ())
+            return replace(
+                heard,
+                listed=tuple(listed),
+                admits=answer.token,
+                fault="node" if details else "",
+                detail="; ".join(details),
+            )
+
+        return await self._answer(question, ask)
+
     async def ping(self) -> Report:
         """Ask for its health."""
         return await ping_of(self, self._line.get_json("health/live"))
@@ -254,6 +325,7 @@ class PeerGateway:
     async def aclose(self) -> None:
         """Give back the connections."""
         await self._line.aclose()
+        await self.line.aclose()
 
     async def _answer(self, question: Question, ask: Callable[[PeerKeys], Awaitable[Heard]]) -> Answer:
         if question.hops > 0 and self._keys:
@@ -312,7 +384,10 @@ class PeerGateway:
         reached = {way_of(report) for report in answer.nodes}
         if not all(map(re.compile(_WAY).match, reached)):
             raise NodeFaulty("answered for a node of a name that cannot be")
-        if isinstance(answer, PeerResources) and any(one.node not in reached for one in answer.resources):
+        told: Sequence[PeerResource | PeerStudy] = ()
+        if isinstance(answer, PeerResources | PeerStudies):
+            told = answer.resources if isinstance(answer, PeerResources) else answer.studies
+        if any(one.node not in reached for one in told):
             raise NodeFaulty("answered with a resource of a node that it does not report")
         return answer, Heard(
             behind=tuple(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ from msgspec import Struct
 
 from adapters.errors import NodeError
 from adapters.transport.terms import Timeouts
+
+_SMALL = 16 * 1024  # bytes of a piece that is cheaper copied than kept by itself
 
 
 class Reply(Struct, frozen=True):
@@ -26,9 +29,10 @@ class Call(Struct):
     """A question under way and what has come of its answer.
 
     ``waiter`` is done with the :class:`Reply`, or at the head with the ``incoming`` where there is one.
-    ``fed`` counts all bytes that arrived, ``size`` those of the body. ``head``: the final answer's head is
-    there; ``whole``: all of it is; ``until_close``: the end of the connection is its end; ``keep``: the
-    connection may be used again.
+    ``rest`` is what is still to be sent. ``pieces`` and after them ``small`` are what is there of the body,
+    ``held`` bytes of it. ``fed`` counts all bytes that arrived, ``size`` those of the body. ``head``: the
+    final answer's head is there; ``whole``: all of it is; ``until_close``: the end of the connection is its
+    end; ``keep``: the connection may be used again.
     """
 
     waiter: asyncio.Future[Any]
@@ -36,6 +40,7 @@ class Call(Struct):
     end: float
     most: int
     incoming: Incoming | None = None
+    rest: Iterator[bytes] | None = None
     writing: bool = False
     fed: int = 0
     fields: int = 0
@@ -45,15 +50,36 @@ class Call(Struct):
     headers: dict[str, str] = {}
     head: bool = False
     until_close: bool = False
-    body: bytearray = msgspec.field(default_factory=bytearray)
+    pieces: deque[bytes] = msgspec.field(default_factory=deque)
+    small: bytearray = msgspec.field(default_factory=bytearray)
+    held: int = 0
     size: int = 0
     whole: bool = False
     keep: bool = False
 
+    def add(self, piece: bytes) -> None:
+        """Some of the body. A large piece is kept as it is, small ones are put together."""
+        if len(piece) < _SMALL:
+            self.small += piece
+        else:
+            if self.small:
+                self.pieces.append(self._together())
+            self.pieces.append(piece)
+        self.held += len(piece)
+
     def take(self) -> bytes:
-        """What is there of the body."""
-        piece = bytes(self.body)
-        self.body.clear()
+        """The next of what is there of the body."""
+        piece = self.pieces.popleft() if self.pieces else self._together()
+        self.held -= len(piece)
+        return piece
+
+    def whole_body(self) -> bytes:
+        """All of it."""
+        return b"".join((*self.pieces, self.small)) if self.pieces else bytes(self.small)
+
+    def _together(self) -> bytes:
+        piece = bytes(self.small)
+        self.small.clear()
         return piece
 
 
@@ -79,6 +105,11 @@ class Incoming:
         """The headers; their names are in lower case."""
         return self._call.headers
 
+    @property
+    def delimited(self) -> bool:
+        """Whether its length or its coding says where it ends; else only that the connection does."""
+        return not self._call.until_close
+
     async def read(self) -> bytes:
         """What has arrived, at least a byte of it; empty at the end.
 
@@ -86,7 +117,7 @@ class Incoming:
             NodeError: the rest of the answer does not come or is not valid.
         """
         call = self._call
-        while not call.body:
+        while not call.held:
             if self._error:
                 raise self._error
             if call.whole:
@@ -94,7 +125,8 @@ class Incoming:
             self._more = asyncio.get_running_loop().create_future()
             await self._more
         piece = call.take()
-        self._resume()
+        if not call.held:
+            self._resume()
         return piece
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

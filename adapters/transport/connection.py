@@ -16,7 +16,7 @@ import math
 import select
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -80,19 +80,28 @@ class Connection(asyncio.BufferedProtocol):
     # -- asking ------------------------------------------------------------------------------------------
 
     def ask(
-        self, request: bytes, timeouts: Timeouts, end: float, most: int, *, streamed: bool = False
+        self,
+        request: bytes,
+        timeouts: Timeouts,
+        end: float,
+        most: int,
+        *,
+        streamed: bool = False,
+        rest: Iterator[bytes] | None = None,
     ) -> asyncio.Future[Any]:
-        """Send a request. What becomes of it by the loop's time ``end``: the whole answer, a :class:`Reply`
-        of at most so many bytes; ``streamed``, an :class:`Incoming` when its head is there; or a NodeError.
+        """Send a request, and the ``rest`` of it piece by piece as it is taken. What becomes of it by the
+        loop's time ``end``: the whole answer, a :class:`Reply` of at most so many bytes; ``streamed``, an
+        :class:`Incoming` when its head is there; or a NodeError.
         """
         call = Call(self._loop.create_future(), timeouts, end, most)
         if streamed:
             call.incoming = Incoming(call, partial(self.flow, True))
         self.usable = self.heard = False
+        call.rest = rest
         self._call, self._busy, self._phase = call, True, "did not begin to answer"
         self._transport.write(request)
         if not call.writing:
-            self._by(timeouts.first_byte)
+            self._sent()
         return call.waiter
 
     def stale(self) -> bool:
@@ -146,9 +155,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self._busy:
             self._call.writing = False
-            if not self.heard:
-                self._phase = "did not begin to answer"
-                self._by(self._call.timeouts.first_byte)
+            self._sent()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -176,7 +183,7 @@ class Connection(asyncio.BufferedProtocol):
             if call.incoming and call.head:
                 call.incoming.wake()
             self._by(call.timeouts.between_bytes)
-            if call.incoming and len(call.body) >= _HIGH:
+            if call.incoming and call.held >= _HIGH:
                 self.flow(False)
 
     def eof_received(self) -> None:
@@ -256,15 +263,31 @@ class Connection(asyncio.BufferedProtocol):
         call.size += len(piece)
         if call.size > call.most:
             self._refuse(f"answered with more than {call.most} bytes")
-        call.body += piece
+        call.add(piece)
 
     def on_message_complete(self) -> None:
         call = self._call
         if call.head:  # else it was an interim answer
             call.whole = True
-            call.keep = self._parser.should_keep_alive() and not call.writing
+            call.keep = self._parser.should_keep_alive() and not call.writing and call.rest is None
 
     # -- within ------------------------------------------------------------------------------------------
+
+    def _sent(self) -> None:
+        """What was written is taken: write on, a piece in each turn of the loop, or wait for the answer."""
+        if not self._busy or self._call.writing:
+            return
+        call = self._call
+        if call.rest and (piece := next(call.rest, b"")):
+            self._phase = "did not take the question"
+            self._by(call.timeouts.write)
+            self._transport.write(piece)
+            self._loop.call_soon(self._sent)
+            return
+        call.rest = None
+        if not self.heard:
+            self._phase = "did not begin to answer"
+            self._by(call.timeouts.first_byte)
 
     def _refuse(self, fault: str) -> NoReturn:
         """Stop the parser, from within one of its callbacks."""
@@ -286,7 +309,7 @@ class Connection(asyncio.BufferedProtocol):
         if call.incoming:
             call.incoming.wake()
         elif not call.waiter.done():
-            call.waiter.set_result(Reply(call.status, call.headers, call.take()))
+            call.waiter.set_result(Reply(call.status, call.headers, call.whole_body()))
 
     def _by(self, seconds: float) -> None:
         """The present phase may take so many seconds, within the time of the whole."""

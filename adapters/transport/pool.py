@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -53,8 +53,17 @@ class Pool:
         """What a request's target begins with: the origin where a proxy reads it (RFC 9112 §3.2.2)."""
         return f"{self.origin.scheme}://{self.origin.host_header}" if self._way.absolute else ""
 
-    async def ask(self, request: bytes, timeouts: Timeouts, end: float, *, repeatable: bool) -> Reply:
-        """The whole answer to a request, within the pool's limit and by the loop's time ``end``.
+    async def ask(
+        self,
+        request: bytes,
+        timeouts: Timeouts,
+        end: float,
+        *,
+        repeatable: bool,
+        rest: Iterator[bytes] | None = None,
+    ) -> Reply:
+        """The whole answer to a request and its ``rest``, within the pool's limit and by the loop's time
+        ``end``.
 
         A ``repeatable`` request is sent once more where a kept connection ended before a byte of the answer:
         the node had closed it before the question came (RFC 9112 §9.3.1).
@@ -62,7 +71,7 @@ class Pool:
         Raises:
             NodeError: its class says what went wrong.
         """
-        connection, reply = await self._put(request, timeouts, end, repeatable, self.limits.body)
+        connection, reply = await self._put(request, timeouts, end, repeatable, self.limits.body, rest=rest)
         self._give_back(connection)
         return cast("Reply", reply)
 
@@ -106,6 +115,7 @@ class Pool:
         most: int,
         *,
         streamed: bool = False,
+        rest: Iterator[bytes] | None = None,
     ) -> tuple[Connection, Reply | Incoming]:
         """Put the question on a connection, which is the caller's to give back."""
         if self._taken < self.limits.connections:
@@ -119,7 +129,9 @@ class Pool:
                 if connection is None:
                     connection = await self._connect(timeouts, end)
                 try:
-                    return connection, await connection.ask(request, timeouts, end, most, streamed=streamed)
+                    return connection, await connection.ask(
+                        request, timeouts, end, most, streamed=streamed, rest=rest
+                    )
                 except (NodeFaulty, NodeUnreachable):
                     if not (kept and repeatable) or connection.heard:
                         raise

@@ -46,15 +46,19 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> str:
     return "".join(lines)
 
 
-def request(method: str, where: str, lines: str, body: bytes | None = None) -> bytes:
-    """A whole request, of parts that the two functions above have made.
+def request(
+    method: str, where: str, lines: str, body: bytes | None = None, further: int | None = None
+) -> bytes:
+    """A whole request, of parts that the two functions above have made; so many ``further`` bytes of its body
+    may follow.
 
     Raises:
         NodeFaulty: a method that cannot be.
     """
     if not _NAME.fullmatch(method):
         raise NodeFaulty("not asked: a method that cannot be sent")
-    if body is None:
+    if body is None and further is None:
         return f"{method} {where} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
-    head = f"{method} {where} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    body = body or b""
+    head = f"{method} {where} HTTP/1.1\r\n{lines}Content-Length: {len(body) + (further or 0)}\r\n\r\n"
     return head.encode("latin-1") + body

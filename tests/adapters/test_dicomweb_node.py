@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from io import BytesIO
 from typing import Any
 
+import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from pydicom import Dataset, dcmread
 
 from adapters import Answer, DicomwebNode, Question
 from adapters.errors import NodeLate
+from adapters.presence import MOST_LOOKED
 from gateway.demo.peers import orthanc, tiny_pacs
 from gateway.demo.people import BY_KEY
 from gateway.demo.processes import Peer
 from gateway.demo.studies import SHANGHAI, store, study, uid_for
 from recognition import Images, Result
 from security.identity import Identifier
+from tests.adapters.dicom_archive import STUDY, dicom, note, part
 from tests.node_cases import NOW, SYSTEM, ask, normaliser, question
 from tests.peers import started
 from tests.serving import Reply, http_answer, misbehave, noting
@@ -136,6 +141,52 @@ def test_what_the_conformance_client_stores_is_found(archive: str) -> None:
     assert (found.study_uid, found.images) == (uid, Images(2))
 
 
+def stored(archive: str, key: str) -> list[Dataset]:
+    """Three images of a person, kept by the archive."""
+    instances = study(
+        BY_KEY[key],
+        "EX-CQ-01",
+        description="CT 胸部平扫",
+        modality="CT",
+        body_part="CHEST",
+        performed=PERFORMED,
+        instances=3,
+        charset="utf-8",
+        uid=uid_for("EX-CQ-01", "withdrawn", key),
+    )
+    store(archive, instances)
+    return instances
+
+
+def shown_of(archive: str, key: str) -> Images | None:
+    answer = ask(node(archive, His(BY_KEY[key].mrns["EX-CQ-01"])))
+    return answer.results[0].images if answer.results else None
+
+
+def test_a_study_that_is_rejected_is_not_there_at_the_next_question(archive: str) -> None:
+    images = stored(archive, "ding")
+    assert shown_of(archive, "ding") == Images(3)
+    uid = images[0].StudyInstanceUID
+    rejected = dcmread(BytesIO(note("113001", *(i.SOPInstanceUID for i in images), study=uid)))
+    for keyword in ("PatientID", "StudyDate", "StudyTime", "StudyDescription", "SpecificCharacterSet"):
+        setattr(rejected, keyword, images[0].get(keyword))
+    rejected.StudyInstanceUID = uid
+    rejected.SeriesInstanceUID = "2.25.1.9"
+    store(archive, [rejected])
+    assert shown_of(archive, "ding") == Images(0)
+
+
+def test_a_study_that_is_deleted_is_not_there_at_the_next_question(archive: str) -> None:
+    images = stored(archive, "wu")
+    assert shown_of(archive, "wu") == Images(3)
+    rest, _, _ = archive.partition("/dicom-web")
+    found = httpx.post(f"{rest}/tools/lookup", content=images[0].StudyInstanceUID, trust_env=False)
+    if found.status_code == 404:
+        pytest.skip("tiny-pacs deletes nothing")
+    assert httpx.delete(f"{rest}{found.json()[0]['Path']}", trust_env=False).status_code == 200
+    assert shown_of(archive, "wu") is None
+
+
 def test_a_number_that_the_archive_does_not_know_is_empty(archive: str) -> None:
     answer = ask(node(archive, His("CQ01999999")))
     assert (answer.report.state, answer.results) == ("empty", ())
@@ -161,8 +212,10 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {tag: {"vr": "LO", "Value": values} for tag, values in attributes.items() if values is not None}
 
 
-def qido(studies: Any, series: Any, instances: Any) -> Callable[[str, bytes], Reply]:
+def qido(studies: Any, series: Any, instances: Any, study: str = STUDY) -> Callable[[str, bytes], Reply]:
     def reply(line: str, _: bytes) -> Reply:
+        if "/instances/" in line:
+            return part(dicom(StudyInstanceUID=study))
         said = instances if "/instances" in line else series if "/series" in line else studies
         if said is None or (isinstance(said, bytes) and said.startswith(b"HTTP")):
             return said
@@ -173,9 +226,10 @@ def qido(studies: Any, series: Any, instances: Any) -> Callable[[str, bytes], Re
 
 
 def asked_of(
-    studies: Any, series: Any = b"[]", instances: Any = b"[]", his: His | None = None, **changes: Any
+    studies: Any, held: Any = None, instances: Any = None, his: His | None = None, **changes: Any
 ) -> Answer:
-    with misbehave(qido(studies, series, instances)) as url:
+    own = [series("2.25.11", 3)] if held is None else held
+    with misbehave(qido(studies, own, instances or [instance(1)])) as url:
         return ask(node(url, his), question(**changes))
 
 
@@ -197,9 +251,13 @@ def series(uid: str, *held: int) -> dict[str, Any]:
     return {"0020000E": {"Value": [uid]}, "00080060": {"Value": ["DX"]}, "00201209": {"Value": held}}
 
 
+def instance(number: int) -> dict[str, Any]:
+    return {"00080018": {"Value": [f"2.25.12.{number}"]}}
+
+
 def test_images_are_counted_by_series_where_the_study_does_not_say() -> None:
     found = [series("2.25.11", 4), series("2.25.12")]
-    assert only(asked_of([entry(t00201208=None)], found, [{}, {}])).images == Images(6)
+    assert only(asked_of([entry(t00201208=None)], found, [instance(1), instance(2)])).images == Images(6)
 
 
 def test_a_modality_that_the_study_does_not_say_is_that_of_its_series() -> None:
@@ -214,6 +272,33 @@ def test_a_series_that_cannot_be_read_is_a_fault(odd: Any) -> None:
 
 def test_a_number_of_images_may_be_text() -> None:
     assert only(asked_of([entry(t00201208=["12"])])).images == Images(12)
+
+
+def test_images_that_do_not_come_cannot_be_said_to_be_there() -> None:
+    assert only(asked_of([entry()], instances=b"[]")).images == Images(None)
+
+
+def test_of_more_studies_than_one_question_looks_at_the_newest_are_there() -> None:
+    many = [entry(t0020000D=[f"2.25.{n}"], t00080020=[f"202611{n % 5 + 10}"]) for n in range(1, 71)]
+    with misbehave(qido(many, [series("2.25.11", 3)], [instance(1)], "")) as url:
+        found = ask(node(url), question(budget=5.0)).results
+    unseen = {result.performed for result in found if result.images == Images(None)}
+    assert len([result for result in found if result.images == Images(3)]) == MOST_LOOKED
+    assert unseen == {min(result.performed for result in found if result.performed)}
+
+
+@pytest.mark.parametrize(
+    ("availability", "held"), [("ONLINE", 3), ("NEARLINE", 3), ("OFFLINE", None), ("UNAVAILABLE", 0), ("", 3)]
+)
+def test_images_on_a_shelf_are_not_said_to_be_there_and_lost_ones_are_not(
+    availability: str, held: int | None
+) -> None:
+    assert only(asked_of([entry(t00080056=[availability])])).images == Images(held)
+
+
+def test_the_header_of_an_image_goes_along() -> None:
+    ((result, header),) = asked_of([entry()]).headers
+    assert (result, header.kind) == ("cq-pacs/studies/2.25.1", "CT")
 
 
 @pytest.mark.parametrize("modalities", [["SR"], ["PR", "KO"], ["SR\\DOC"], ["OT"]])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import Answer, Report, State, join_images
+from quality.headers import OTHER_PART, OTHER_SIDE, Header
 from recognition import Images, Reading, Result
 from tests.node_cases import NOW
 
@@ -45,7 +46,7 @@ def his(*uids: str, expected: int = 3) -> Answer:
 
 
 def archive(
-    held: Mapping[str, int] = {},
+    held: Mapping[str, int | None] = {},
     node: str = "pacs",
     state: State = "answered",
     fault: bool = False,
@@ -56,6 +57,57 @@ def archive(
 
 def images(*answers: Answer) -> dict[str, Images | None]:
     return {joined.id: joined.images for joined in join_images(answers, INSTITUTIONS)}
+
+
+HEADER = Header(kind="CT", side="L", part="KNEE")
+
+
+def with_header(answer_: Answer, header: Header = HEADER) -> Answer:
+    return msgspec.structs.replace(answer_, headers=tuple((r.id, header) for r in answer_.results))
+
+
+def flagged(header: Header, *concepts: str) -> list[tuple[str, ...]]:
+    """The flags of reports with these concepts on one study whose images have this header."""
+    reports = [
+        msgspec.structs.replace(result("his", "u1"), id=f"his/{n}", reading=Reading("CT-001", concept, ""))
+        for n, concept in enumerate(concepts)
+    ]
+    joined = join_images(
+        [answer("his", "fhir", *reports), with_header(archive({"u1": 3}), header)], INSTITUTIONS
+    )
+    return [one.flags for one in joined]
+
+
+def test_images_of_another_side_are_flagged() -> None:
+    assert flagged(HEADER, "CT|膝关节|R|plain|-") == [(OTHER_SIDE,)]
+
+
+def test_images_of_another_part_are_flagged() -> None:
+    assert flagged(HEADER, "CT|胸部|-|plain|-") == [(OTHER_PART,)]
+
+
+def test_images_that_fit_one_of_two_reports_contradict_none() -> None:
+    assert flagged(HEADER, "CT|胸部|-|plain|-", "CT|膝关节|L|plain|-") == [(), ()]
+
+
+def test_images_of_the_report_s_side_and_part_are_not_flagged() -> None:
+    assert flagged(HEADER, "CT|膝关节|L|plain|-") == [()]
+
+
+def test_images_that_were_not_shown_cannot_be_said_to_be_there() -> None:
+    assert images(his("u1"), archive({"u1": None})) == {"his/u1": Images(None, 3)}
+
+
+@pytest.mark.parametrize(("held", "found"), [(2, 2), (0, None), (None, None)])
+def test_of_two_archives_the_one_that_shows_images_counts(held: int | None, found: int | None) -> None:
+    answers = archive({"u1": None}), archive({"u1": held}, "pacs2")
+    assert images(his("u1"), *answers) == {"his/u1": Images(found, 3)}
+
+
+@pytest.mark.parametrize(("manifest", "expected"), [(5, 5), (2, 3)])
+def test_a_manifest_that_has_more_than_the_record_counts(manifest: int, expected: int) -> None:
+    copy = answer("pacs", "dicomweb", result("pacs", "u1", images=Images(3, manifest)))
+    assert images(his("u1"), copy) == {"his/u1": Images(3, expected)}
 
 
 def test_a_study_gets_the_archive_s_count() -> None:
@@ -169,6 +221,19 @@ def test_no_record_is_lost_and_no_study_is_there_twice(
 ) -> None:
     joined = join_images([his(*uids), archive(held), archive(node="pacs2", state=state)], INSTITUTIONS)
     assert sorted(r.study_uid for r in joined) == sorted(uids | set(held))
+
+
+@given(
+    st.dictionaries(st.sampled_from(["u1", "u2", "u3"]), st.none() | st.integers(0, 5)),
+    st.dictionaries(st.sampled_from(["u1", "u2", "u3"]), st.none() | st.integers(0, 5)),
+    STATES,
+)
+def test_images_are_there_only_where_an_archive_of_the_institution_showed_as_many(
+    own: dict[str, int | None], others: dict[str, int | None], state: State
+) -> None:
+    answers = his("u1", "u2", "u3"), archive(own, state=state), archive(others, "other-pacs")
+    joined = [one for one in join_images(answers, INSTITUTIONS) if one.node == "his"]
+    assert all(not (held := one.images and one.images.held) or held == own[one.study_uid] for one in joined)
 
 
 @given(st.sets(st.sampled_from(["u1", "u2"]), min_size=1), HELD, STATES)
