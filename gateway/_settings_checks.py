@@ -40,9 +40,12 @@ def checked(file: Path, settings: Settings) -> Settings:
         raise SettingsError(
             f"{file}: client_certificate_header: needs uds; over TCP anybody could send that header"
         )
-    for number, origin in enumerate(settings.cds_origins):
-        if wrong := _unusable(origin) or ("" if _ORIGIN.fullmatch(origin) else _NO_ORIGIN):
-            raise SettingsError(f"{file}: cds_origins.{number}: {wrong}")
+    if settings.offload and not settings.uds:
+        raise SettingsError(f"{file}: offload: needs uds; over TCP anybody would be told an archive's token")
+    for key in ("cds_origins", "viewer_origins"):
+        for number, origin in enumerate(getattr(settings, key)):
+            if wrong := _unusable(origin) or ("" if _ORIGIN.fullmatch(origin) else _NO_ORIGIN):
+                raise SettingsError(f"{file}: {key}.{number}: {wrong}")
     if settings.viewer_url and "{study_uid}" not in settings.viewer_url:
         raise SettingsError(f"{file}: viewer_url: must say where the study goes: {{study_uid}}")
     if settings.otlp_url and _unusable(settings.otlp_url) == _NO_ADDRESS:
@@ -75,6 +78,8 @@ def node_defects(nodes: Sequence[NodeSettings], owner: str) -> Iterator[tuple[in
             )
         if node.kind != "dicomweb" and node.identity:
             yield number, "identity", "is for archives (dicomweb) alone"
+        if node.kind != "dicomweb" and node.stores:
+            yield number, "stores", "is for archives (dicomweb) alone"
         if node.kind != "gateway" and not node.institution:
             yield number, "institution", "is missing; whose results are these?"
         if node.kind == "gateway" and node.owner in ("", owner):

@@ -26,6 +26,9 @@ from gateway.faces import (
     consent_fhir,
     consents,
     decisions,
+    dicomweb_retrieve,
+    dicomweb_search,
+    dicomweb_store,
     directory,
     docs,
     explain,
@@ -49,15 +52,23 @@ from gateway.faces import (
     statistics,
     subscriptions,
     terminology,
+    viewings,
     witness,
 )
-from gateway.faces._cds_origins import Origins
 from gateway.faces.access import Access
 from gateway.faces.common import Guard
 from gateway.faces.describe import openapi
 from gateway.faces.direct import Direct
+from gateway.faces.origins import Origins, parts
 from gateway.flow import Flow
 from gateway.history import Reminders
+from gateway.imaging.giving import Giving
+from gateway.imaging.listing import Listing
+from gateway.imaging.opening import Opening
+from gateway.imaging.retrieving import Retrieving
+from gateway.imaging.storing import Storing
+from gateway.imaging.studies import Studies
+from gateway.imaging.viewing import Viewings
 from gateway.log import ABOUT, Log
 from gateway.metrics import Metrics, face_of
 from gateway.outcomes import Outcomes
@@ -73,8 +84,9 @@ from gateway.stewarding import Stewarding
 from gateway.subscriptions import Endpoints, Notifying, Subscriptions
 from gateway.tracing import Traces, open_traces
 from gateway.wiring import open_gateway
+from quality.headers import READER, load
 
-VERSION = "0.5.0"
+VERSION = "0.6.0"
 
 
 class Application:
@@ -144,18 +156,27 @@ def create_app(settings: Settings, log: Log | None = None) -> Application:
             checks = Checks(gateway)
             app.state.gateway = gateway
             app.state.checks = checks
+            app.state.viewings = Viewings(gateway)
+            app.state.opening = Opening(gateway, checks, app.state.viewings)
+            app.state.studies = Studies(gateway)
+            app.state.retrieving = Retrieving(gateway, app.state.viewings, app.state.studies)
+            app.state.listing = Listing(gateway, app.state.studies, app.state.viewings)
             app.state.consenting = Consenting(gateway)
             outcomes = app.state.outcomes = Outcomes(gateway, checks)
             app.state.reminders = Reminders(checks, outcomes)
             app.state.decisions = Decisions(checks, outcomes)
             app.state.citing = Citing(checks, outcomes)
             app.state.peers = Peers(gateway)
+            app.state.giving = Giving(gateway, app.state.studies, app.state.viewings)
             app.state.prefetching = Prefetching(settings)
             stack.push_async_callback(app.state.prefetching.aclose)
             loop = asyncio.get_running_loop()
             later = loop.call_later(orders.LOAD_AFTER_S, loop.run_in_executor, None, orders.load)
             stack.callback(later.cancel)
+            if any(placed.settings.kind == "dicomweb" for placed in gateway.nodes.placed()):
+                READER.submit(load)  # else the first check would say that images could not be verified
             app.state.publications = Publications(gateway)
+            app.state.storing = Storing(gateway)
             reading = app.state.reading = Reading(gateway)
             app.state.recognising = Recognising(gateway, checks, reading)
             app.state.directory = Directory(gateway)
@@ -176,14 +197,21 @@ def create_app(settings: Settings, log: Log | None = None) -> Application:
             yield
 
     app = describe_app(lifespan)
+    direct = Direct(app, app, (*rest.DIRECT, *search.DIRECT, *terminology.DIRECT, *resources.DIRECT))
     flow = Flow(
-        Access(Direct(app, app, (*rest.DIRECT, *search.DIRECT, *terminology.DIRECT, *resources.DIRECT)), app),
+        Access(dicomweb_retrieve.Images(direct, app), app),
         in_flight=settings.max_in_flight,
+        streams=settings.max_streams,
         waiting=settings.max_waiting,
-        patience={"order": settings.deadline_ms / 1000, "background": settings.search_deadline_ms / 1000},
+        patience={
+            "order": settings.deadline_ms / 1000,
+            "background": settings.search_deadline_ms / 1000,
+            "image": settings.search_deadline_ms / 1000,
+        },
         log=write,
     )
-    inner = Origins(flow, settings.cds_origins) if settings.cds_origins else flow
+    called = parts(settings.cds_origins, settings.viewer_origins)
+    inner = Origins(flow, called) if called else flow
     guard = Guard(inner, write, explained=settings.refusals == "explained")
     application = Application(guard, flow)
     for kind in TABLE:
@@ -214,6 +242,10 @@ def describe_app(lifespan: object = None) -> FastAPI:
         publications,
         consents,
         explain,
+        viewings,
+        dicomweb_retrieve,
+        dicomweb_search,
+        dicomweb_store,
         review,
         statistics,
         catalogues,

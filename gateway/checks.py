@@ -29,6 +29,7 @@ from msgspec import UNSET, Raw, Struct
 from adapters import KeyTaken, Question, elapsed_ms
 from adapters.fhir_time import in_range
 from adapters.store import Document
+from catalog import Kind
 from gateway.access.clients import Client
 from gateway.answers import answer_of
 from gateway.body import holds_number
@@ -131,11 +132,17 @@ class Checks:
         return await self._answered(request, client, face)
 
     async def history(
-        self, request: HistoryRequest, client: Client, face: str, of: Callable[[Result], bool] | None = None
+        self,
+        request: HistoryRequest,
+        client: Client,
+        face: str,
+        of: Callable[[Result], bool] | None = None,
+        *,
+        kinds: tuple[Kind, ...] = KINDS,
     ) -> Answered:
-        """Answer what the person has, or answer it again: every result of the last ``look_back_days``, judged
-        as if its own item were planned; with ``of``, only the items of these results are. ``advice`` has one
-        entry for each item, the newest first.
+        """Answer what the person has, or answer it again: every result of these ``kinds`` of the last
+        ``look_back_days``, judged as if its own item were planned; with ``of``, only the items of these
+        results are. ``advice`` has one entry for each item, the newest first.
 
         Raises: as :meth:`ask`.
         """
@@ -144,7 +151,7 @@ class Checks:
             raise BadRequest(
                 f"is more than the {longest} days that are looked back here", field="look_back_days"
             )
-        return await self._answered(request, client, face, of)
+        return await self._answered(request, client, face, of, kinds)
 
     async def _answered(
         self,
@@ -152,6 +159,7 @@ class Checks:
         client: Client,
         face: str,
         of: Callable[[Result], bool] | None = None,
+        kinds: tuple[Kind, ...] = (),
     ) -> Answered:
         client.require("his")
         started = time.monotonic()
@@ -165,7 +173,7 @@ class Checks:
                 replayed = (kept := await self._kept(key)) is not None
                 if kept is None:
                     if key not in self._running:  # one asking of each request id at a time
-                        asking = self._ask(request, client, person, pseudonyms, key, digests[0], of)
+                        asking = self._ask(request, client, person, pseudonyms, key, digests[0], of, kinds)
                         self._running[key] = asyncio.create_task(asking)
                         self._running[key].add_done_callback(lambda done: self._ended(key, done))
                     kept = await asyncio.shield(self._running[key]) or await self._kept(key)
@@ -225,6 +233,7 @@ class Checks:
         key: str,
         body_digest: str,
         of: Callable[[Result], bool] | None,
+        kinds: tuple[Kind, ...],
     ) -> Answered | None:
         """The new answer, written down; None where another replica answered this request id meanwhile."""
         gateway, now, started = self._gateway, datetime.now(UTC), time.monotonic()
@@ -253,7 +262,7 @@ class Checks:
             since = now - timedelta(days=gateway.settings.lookback_days)
             asked_for: dict[str, object] = {"items": codes}
         else:
-            kinds, since = KINDS, begin(now, request.look_back_days)
+            since = begin(now, request.look_back_days)
             asked_for = {"items": [], "look_back_days": request.look_back_days}
         check_id = new_id(now)
         purpose = client.purpose if request.break_glass is UNSET else BREAK_GLASS

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from gateway.commands import (
+    bridging,
     catalog,
     checking,
     explaining,
@@ -18,6 +19,7 @@ from gateway.commands import (
     mark,
     names,
     node,
+    proxying,
     qualifying,
     review,
     running,
@@ -35,8 +37,10 @@ app = typer.Typer(
 )
 app.command("serve")(running.serve)
 app.command("source")(running.source)
+app.command("bridge")(bridging.bridge)
 app.command("demo")(running.demo)
 app.command("doctor")(running.doctor)
+app.command("nginx")(proxying.nginx)
 app.command("check")(checking.check)
 app.command("explain")(explaining.explain)
 app.command("map")(names.map_names)

@@ -82,8 +82,8 @@ class Evidence:
             "bytes": answer.digest.hex(),
             "results": [digest_of(result).hex() for result in answer.results],
         }
-        if answer.matches:
-            payload["resources"] = len(answer.matches)
+        if answer.matches or answer.listed:
+            payload["resources"] = len(answer.matches) + len(answer.listed)
         if report.age_ms:
             payload["age_ms"] = report.age_ms
         if answer.signed:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from adapters import Answer, FhirNode, Node, PeerGateway, Question, Report
+from adapters import Answer, DicomwebNode, FhirNode, Node, PeerGateway, Question, Report, dicomweb_fhir
 from adapters.published import PublishedNode
 from adapters.store import Document
 from gateway.evidence import Evidence
@@ -67,25 +67,33 @@ async def find(
 
 
 async def search(
-    node: Node, question: Question, type_: str, bound: str, conditions: Sequence[tuple[str, str]] = ()
+    node: Node,
+    question: Question,
+    type_: str,
+    bound: str,
+    images: str,
+    conditions: Sequence[tuple[str, str]] = (),
 ) -> Answer:
     """One node's resources of a type about the person: a FHIR search, whoever asks it.
 
     Nodes are told the person and one ``bound`` on the time, other gateways the ``conditions``, too (name and
-    value of search parameters), which they apply themselves.
+    value of search parameters), which they apply themselves. ``images`` is the address of this gateway's
+    DICOMweb service: what archives list is shown with it.
     """
     if isinstance(node, FhirNode | PublishedNode):
         return await node.search(question, type_, bound)
     if isinstance(node, PeerGateway):
         return await node.search(question, type_, bound, conditions)
+    if isinstance(node, DicomwebNode) and type_ == dicomweb_fhir.TYPE:
+        return await dicomweb_fhir.search(node, question, images)
     if isinstance(node, Unusable):
         return await node.prior(question)
     return unasked(node)
 
 
 def unasked(node: Node) -> Answer:
-    """The answer of a node that holds no FHIR resources: nothing is left out where it is not asked."""
-    detail = "not asked: it holds no FHIR resources"
+    """The answer of a node that holds no such resources: nothing is left out where it is not asked."""
+    detail = "not asked: it holds no such resources"
     return Answer(report=Report(node=node.id, kind=node.kind, state="skipped", took_ms=0, detail=detail))
 
 

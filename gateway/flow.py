@@ -8,6 +8,9 @@ is for background work alone: a consent is revoked, a mark withdrawn, on the bus
 longer than its kind has use for, nor once its caller has hung up (:class:`gateway.serving.Bounded`). Health
 and metrics pass always.
 
+Images on their way take long, and a slow viewer keeps one for minutes: they have ``streams`` turns of their
+own, and never one of the others'.
+
 When the process is told to stop, :meth:`Flow.drain` refuses what is new and asks callers to close their
 connections, while everything that was taken in is still answered.
 """
@@ -15,6 +18,7 @@ connections, while everything that was taken in is still answered.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -27,7 +31,7 @@ from gateway.faces.common import render
 from gateway.log import Log
 from gateway.metrics import Metrics
 
-Urgency = Literal["order", "background"]
+Urgency = Literal["order", "background", "image"]
 URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
 
 ORDER_TIME = (
@@ -35,6 +39,7 @@ ORDER_TIME = (
     "/api/v1/decisions",
     "/api/v1/reminders",
     "/api/v1/results",
+    "/api/v1/viewings",
     "/cds-services",
     "/fhir/ServiceRequest/$check-recognition",
     "/oauth/token",
@@ -42,11 +47,14 @@ ORDER_TIME = (
     "/witness/",
 )
 """Where addresses begin that a doctor waits for: checks, other gateways' questions, and what these need."""
+IMAGES = "/dicomweb/"
+"""Where addresses of images begin."""
 OPEN = ("/health/", "/metrics")
 """What passes always: whoever looks after a gateway at its limit must see it."""
 TELL_S = 1.0
 """How often the log says at most that requests are refused."""
 
+_LIST = re.compile(r"/(studies|series|instances)$")  # of QIDO-RS: short, like other searches
 _WAITED: ContextVar[float] = ContextVar("waited", default=0.0)
 
 
@@ -60,8 +68,11 @@ def spent(seconds: float) -> None:
     _WAITED.set(_WAITED.get() + seconds)
 
 
-def urgency_of(path: str) -> Urgency:
-    """Whether somebody waits for this at order time."""
+def urgency_of(path: str, method: str = "GET") -> Urgency:
+    """Whether somebody waits for this at order time, and whether it is images on their way: those that are
+    stored, too, and no list of them."""
+    if path.startswith(IMAGES) and (method == "POST" or not _LIST.search(path)):
+        return "image"
     return "order" if path.startswith(ORDER_TIME) else "background"
 
 
@@ -70,6 +81,7 @@ class Flow:
 
     Args:
         in_flight: requests worked on at a time.
+        streams: images on their way at a time, besides those.
         waiting: requests that may wait for their turn.
         patience: seconds that a request of each urgency waits at most.
         log: is told, once in a while, how many were refused.
@@ -80,6 +92,7 @@ class Flow:
         app: ASGIApp,
         *,
         in_flight: int,
+        streams: int = 128,
         waiting: int,
         patience: dict[Urgency, float],
         log: Log,
@@ -89,6 +102,7 @@ class Flow:
         self._limits: dict[Urgency, int] = {
             "order": in_flight - in_flight // 16,
             "background": max(1, in_flight // 2),
+            "image": streams,
         }
         self._places = waiting
         self._patience = patience
@@ -132,7 +146,7 @@ class Flow:
         if scope["type"] != "http" or scope["path"].startswith(OPEN):
             await self._app(scope, receive, send)
             return
-        urgency = urgency_of(scope["path"])
+        urgency = urgency_of(scope["path"], scope["method"])
         try:
             await self._turn(urgency, scope)
         except (Overloaded, Stopping) as refused:
@@ -157,7 +171,7 @@ class Flow:
             return
         if sum(map(len, self._queues.values())) >= self._places:
             behind = self._queues["background"]
-            if urgency == "background" or not behind:
+            if urgency != "order" or not behind:
                 raise _overloaded()
             youngest = behind.popitem()[0]
             if not youngest.done():
@@ -185,7 +199,7 @@ class Flow:
     def _free(self, urgency: Urgency) -> bool:
         running = self._running
         together = running["order"] + running["background"]
-        return running[urgency] < self._limits[urgency] and together < self._turns
+        return running[urgency] < self._limits[urgency] and (urgency == "image" or together < self._turns)
 
     def _leave(self, urgency: Urgency) -> None:
         """A request has ended: the next ones have their turns."""

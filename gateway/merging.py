@@ -97,8 +97,10 @@ def merged(shown: Iterable[Shown]) -> list[Entry]:
     same = _Sets(len(ordered))
     for members in known.values():
         first_of: dict[bytes, int] = {}
-        for index in members:
-            same.join(first_of.setdefault(said[index].content, index), index)
+        record = next((index for index in members if not _listing(ordered[index])), members[0])
+        for index in members:  # what an archive lists adds a place, and says nothing against the record
+            content = said[record if _listing(ordered[index]) else index].content
+            same.join(first_of.setdefault(content, index), index)
     against, beside = _contradictions(ordered, known.values(), same), _Sets(len(ordered))
     for one, others in against.items():
         for other in others:
@@ -106,6 +108,8 @@ def merged(shown: Iterable[Shown]) -> list[Entry]:
     members_of: dict[int, list[int]] = defaultdict(list)
     for index in range(len(ordered)):
         members_of[same.first(index)].append(index)
+    for members in members_of.values():
+        members.sort(key=lambda index: _listing(ordered[index]))
 
     def place(first: int) -> tuple[int, bool, float, int]:
         """Where an entry stands: beside those that it contradicts."""
@@ -115,7 +119,7 @@ def merged(shown: Iterable[Shown]) -> list[Entry]:
 
     return [
         Entry(
-            ordered[first],
+            ordered[members_of[first][0]],
             tuple(ordered[index] for index in members_of[first][1:]),
             tuple(ordered[index] for other in sorted(against.get(first, ())) for index in members_of[other]),
         )
@@ -125,6 +129,14 @@ def merged(shown: Iterable[Shown]) -> list[Entry]:
 
 def _order(one: Shown) -> tuple[float, str, str, str]:
     return -one.at, one.node, one.head.resource_type, one.head.id
+
+
+def _listing(one: Shown) -> bool:
+    """Whether this is what an archive lists as a study (:mod:`adapters.dicomweb_fhir`): its id is its UID."""
+    head = one.head
+    return head.resource_type == "ImagingStudy" and any(
+        identifier.value == f"urn:oid:{head.id}" for identifier in head.identifier[:CROWD]
+    )
 
 
 def _doubtful(ordered: Sequence[Shown]) -> list[int]:

@@ -26,7 +26,7 @@ _FACES = {
     "witness": "witness",
 }
 """First word of an address → face."""
-_PEERS = ("/api/v1/results", "/api/v1/resources")
+_PEERS = ("/api/v1/results", "/api/v1/resources", "/api/v1/studies")
 
 
 def face_of(path: str) -> str:
@@ -62,6 +62,12 @@ class Metrics:
         )
         self.publications = Counter(
             "lianren_publications_total", "Publications carried out", ["node"], registry=self._registry
+        )
+        self.stored = Counter(
+            "lianren_images_stored_total",
+            "Instances that were to be stored, by what came of it (stored, refused)",
+            ["node", "result"],
+            registry=self._registry,
         )
         self.node_seconds = Histogram(
             "lianren_node_seconds",
@@ -126,6 +132,22 @@ class Metrics:
         )
         self.search_seconds = Histogram(
             "lianren_search_seconds", "Time of a search", buckets=_SECONDS, registry=self._registry
+        )
+        self.viewings = Counter(
+            "lianren_viewings_total",
+            "Viewings of images opened, for a hospital's system (his) or another gateway (peer)",
+            ["role"],
+            registry=self._registry,
+        )
+        self.images = Counter(
+            "lianren_images_total",
+            "Images passed on: whole, broken off by their archive, left by their viewer, or handed over to"
+            " the proxy",
+            ["node", "outcome"],
+            registry=self._registry,
+        )
+        self.image_bytes = Counter(
+            "lianren_image_bytes_total", "Bytes of images passed on", ["node"], registry=self._registry
         )
         self.consent_denials = Counter(
             "lianren_consent_denials_total",

@@ -22,7 +22,17 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from adapters import Answer, FhirNode, Node, PeerGateway, Question, Report, elapsed_ms
+from adapters import (
+    Answer,
+    DicomwebNode,
+    FhirNode,
+    Node,
+    PeerGateway,
+    Question,
+    Report,
+    dicomweb_fhir,
+    elapsed_ms,
+)
 from adapters.fhir_read import FHIR_ID, Head, Unreadable, is_laboratory, read
 from adapters.node import Copy
 from adapters.published import PublishedNode
@@ -215,6 +225,10 @@ class Reading:
         if isinstance(node, FhirNode | PublishedNode) and not rest:
             whose = place.type not in IMPERSONAL
             return await node.read(question, place.type, place.id, place.version, whose=whose)
+        listed = place.type == dicomweb_fhir.TYPE and not (rest or place.version)
+        if isinstance(node, DicomwebNode) and listed and (known := identities_of(self._gateway, node.id)):
+            images = f"{self._gateway.settings.base_url}/dicomweb"
+            return await dicomweb_fhir.read(node, known, question, place.id, images)
         return unasked(node)
 
     async def _one(self, place: Place, question: Question) -> tuple[Sought, str, Copy]:
@@ -300,6 +314,13 @@ class Reading:
         if not consent.permitted:
             gateway.metrics.consent_denials.inc()
             raise ConsentDenied(consent.en)
+
+
+def identities_of(gateway: Gateway, archive: str) -> FhirNode | None:
+    """The node that knows whose the Patient IDs of an archive are."""
+    placed = {one.node.id: one for one in gateway.nodes.placed()}
+    known = placed.get(placed[archive].settings.identity) if archive in placed else None
+    return known.node if known and isinstance(known.node, FhirNode) else None
 
 
 def exchanged(type_: str, raw: bytes) -> bool:

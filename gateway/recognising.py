@@ -96,7 +96,7 @@ class Recognising:
         )
 
         async def call(node: Node, asked: Question) -> Answer:
-            return await search(node, asked, "Observation", "date")
+            return await search(node, asked, "Observation", "date", "")
 
         top, _, behind = way.partition("/")
         answers = await gateway.broker.ask(question, call, [top])

@@ -112,6 +112,7 @@ class Searching:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._base = f"{gateway.settings.base_url}/fhir"
+        self._images = f"{gateway.settings.base_url}/dicomweb"
         self._homes = partial(homes_of, gateway)
 
     async def answer(self, wanted: Wanted, client: Client) -> bytes:
@@ -245,11 +246,11 @@ class Searching:
 
         async def asked(node: Node, asking: Question) -> Answer:
             began = time.monotonic()
-            answer = await search(node, asking, query.type, bound, wanted.passed_on)
+            answer = await search(node, asking, query.type, bound, self._images, wanted.passed_on)
             for type_ in types_along(query) if answer.matches else ():
                 left = max(asking.budget - (time.monotonic() - began), 0.001)
                 more = replace(further, budget=left, hops=asking.hops, asked=asking.asked)
-                told = await search(node, more, type_, BOUNDS[type_][0])
+                told = await search(node, more, type_, BOUNDS[type_][0], self._images)
                 along[node.id, type_] = told
                 for lacking in (one for one in (told.report, *told.behind) if not one.complete):
                     detail = f"what comes along of type {type_} is not known: {lacking.node} {lacking.state}"

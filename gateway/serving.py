@@ -32,8 +32,11 @@ AHEAD = 256
 """Requests of one connection that may wait for the answer to the one before; nobody in earnest sends many."""
 ARRIVE_S = 30.0
 """Seconds for a whole request, from its first byte or from when the connection was made."""
+UPLOADS = "/dicomweb/"
+"""Where addresses begin whose requests may take longer, as long as they make progress: images are stored."""
 TAKE_S, TAKE_BYTES = 10.0, 16_384
-"""Whoever takes in less of an answer than so many bytes in so many seconds keeps others from their turns."""
+"""Whoever takes in less of an answer than so many bytes in so many seconds, or sends less of what he stores,
+keeps others from their turns."""
 CLOSE_S = 2
 """Seconds for what is left of a request when the time to drain is over, and for a last byte to go out."""
 
@@ -81,6 +84,7 @@ class Bounded(HttpToolsProtocol):
     _head = 0
     _in_head = True
     _whole = False
+    _sent = 0
     _arriving: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
 
@@ -94,6 +98,7 @@ class Bounded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes: of a head, as long as none is complete."""
+        self._sent += len(data)
         if self._in_head:
             self._head += len(data)
         self._unset_keepalive_if_required()
@@ -133,6 +138,10 @@ class Bounded(HttpToolsProtocol):
         """A body follows, or the next head."""
         self._head, self._in_head = 0, False
         super().on_headers_complete()
+        if self.scope["method"] == "POST" and self.scope.get("path", "").startswith(UPLOADS):
+            if self._arriving:
+                self._arriving.cancel()
+            self._arriving = self.loop.call_later(self.take_s, self._look_at_upload, self._sent)
 
     def on_message_complete(self) -> None:
         """The next head follows."""
@@ -161,6 +170,12 @@ class Bounded(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.cycle and (gone := self.cycle.scope["state"].get("gone")):
             gone()
+
+    def _look_at_upload(self, before: int) -> None:
+        if self._sent - before < TAKE_BYTES and not self.flow.read_paused:  # else it is this side that waits
+            self.transport.abort()
+        else:
+            self._arriving = self.loop.call_later(self.take_s, self._look_at_upload, self._sent)
 
     def _watch(self) -> None:
         left = self.transport.get_write_buffer_size()

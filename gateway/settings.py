@@ -76,6 +76,10 @@ class NodeSettings(_Strict):
         description="whether it announces everything it holds; then it is asked only about persons it"
         " announced",
     )
+    stores: bool = Field(
+        default=False,
+        description="for `dicomweb`: whether it takes the images that its institution stores (STOW-RS)",
+    )
     timeout_ms: int = Field(default=400, ge=10, le=60_000, description="longest time for one question")
     connect_ms: int = Field(default=1000, ge=10, le=60_000, description="longest time to connect")
     write_ms: int = Field(default=5000, ge=10, le=60_000, description="longest time to send a request")
@@ -162,7 +166,11 @@ class ClientSettings(_Strict):
     purposes: list[PurposeOfUse] = Field(
         default=["TREAT", "ETREAT"], min_length=1, description="purposes of use it may ask for"
     )
-    requests_per_minute: int = Field(default=600, ge=1, description="requests it may send in a minute")
+    requests_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="requests it may send in a minute; its viewers together a hundred times as many",
+    )
 
 
 class PinSettings(_Strict):
@@ -241,6 +249,12 @@ class Settings(BaseSettings):
     max_waiting: int = Field(
         default=512, ge=0, le=65_536, description="further ones that wait; more are refused with 503"
     )
+    max_streams: int = Field(
+        default=128,
+        ge=1,
+        le=65_536,
+        description="images on their way at one time in one process, besides those requests",
+    )
     drain_s: int = Field(
         default=20, ge=1, le=3600, description="seconds for requests in flight when told to stop"
     )
@@ -252,6 +266,16 @@ class Settings(BaseSettings):
     )
     lookback_days: int = Field(default=180, ge=1, le=3660, description="how far back nodes are asked")
     body_limit: int = Field(default=1_048_576, ge=1024, description="largest request body in bytes")
+    store_bytes: int = Field(
+        default=2_147_483_648,
+        ge=1024,
+        description="largest request that stores images; it lies in the folder for temporary files while it"
+        " is looked at",
+    )
+    store_instance_bytes: int = Field(
+        default=536_870_912, ge=1024, description="largest instance in it, also when it is inflated"
+    )
+    store_instances: int = Field(default=2000, ge=1, le=100_000, description="instances in it")
     mark_algorithm: Literal["Ed25519", "SM2"] = Field(default="Ed25519", description="algorithm of new marks")
     payload_cipher: Literal["AES-256-GCM", "SM4-GCM"] = Field(
         default="AES-256-GCM", description="cipher of what is kept beside the ledger"
@@ -272,7 +296,24 @@ class Settings(BaseSettings):
     viewer_url: str = Field(
         default="",
         pattern=r"^(https?://[!-~]{1,400})?$",
-        description="address of an image viewer, with `{study_uid}` for the study; cards link to it",
+        description="address of an image viewer, with `{study_uid}` for the study and, where viewings are"
+        " to link to it, `{token}`; cards link to one without a token",
+    )
+    viewer_origins: list[str] = Field(
+        default_factory=list,
+        description="origins of web pages that may call `/dicomweb` (CORS): viewers; none if unset",
+    )
+    viewing_minutes: int = Field(
+        default=480,
+        ge=1,
+        le=480,
+        description="longest time that a viewing of images is open; 30, where its caller does not say",
+    )
+    offload: str = Field(
+        default="",
+        pattern=r"^(/[a-z][a-z0-9-]{0,62})?$",
+        description="internal location of the nginx in front, which fetches images from the archives by"
+        " itself, as `lianren nginx` prints it; with `uds` only",
     )
     uds: Path | None = Field(
         default=None, description="Unix socket to listen on instead of host and port, behind a proxy"

@@ -80,6 +80,7 @@ class Gateway(Struct, kw_only=True):
     witnesses: Witnesses
     readiness: Readiness
     pages: Pages
+    shared: Shared
     log: Log
     metrics: Metrics
 
@@ -292,6 +293,7 @@ async def open_gateway(settings: Settings, log: Log) -> AsyncIterator[Gateway]:
                 metrics,
             ),
             pages=Pages(shared, lambda: store.envelope),
+            shared=shared,
             log=log,
             metrics=metrics,
         )

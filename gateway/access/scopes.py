@@ -28,7 +28,7 @@ _METHODS = {"GET": "r", "POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
 _OPEN = " system/CodeSystem.rs system/ConceptMap.rs system/ValueSet.rs lianren/catalogue"
 
 OF_ROLE: dict[Role, str] = {
-    "his": "lianren/check lianren/consent lianren/mark lianren/statistics system/Consent.crus"
+    "his": "lianren/check lianren/consent lianren/mark lianren/statistics lianren/view system/Consent.crus"
     " system/DiagnosticReport.rs system/Endpoint.rs system/ImagingStudy.rs system/Observation.rs"
     " system/Organization.rs system/Patient.rs system/Practitioner.rs system/Provenance.rs"
     " system/ServiceRequest.rs system/Specimen.rs system/Subscription.cruds" + _OPEN,
@@ -57,6 +57,8 @@ DOORS = {
     "results": "results",
     "review": "review",
     "statistics": "statistics",
+    "studies": "results",
+    "viewings": "view",
     "withdrawals": "mark",
 }
 """First word below ``/api/v1`` → word of the scope; what is not here is the operator's."""
@@ -119,6 +121,8 @@ def needed(method: str, path: str) -> tuple[str, str]:
     parts = path.strip("/").split("/")
     if parts[0] == "fhir":
         return _interaction(method, parts[1:])
+    if parts[0] == "dicomweb":  # to read, by the token of a viewing
+        return "ImagingStudy", _METHODS.get(method, "r")
     if parts[0] == "cds-services":
         return "check", ""
     return DOORS.get(parts[2] if parts[:2] == ["api", "v1"] and len(parts) > 2 else "", "operate"), ""

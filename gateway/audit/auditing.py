@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from adapters.store import Store
 from gateway.access.clients import Client
@@ -35,6 +36,7 @@ class Said(Struct, frozen=True):
     check: str = ""
     node: str = ""
     purpose: str = ""
+    study: str = ""
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -132,11 +134,11 @@ class Auditing:
             above = read_entry((await self._store.entries(at, 1))[0])
             opened = await self._store.secret(above.commit)
             root = _said(opened.payload if opened else b"")
-            said = Said(
-                said.person or root.person,
-                said.check or root.check,
-                said.node,
-                said.purpose or root.purpose,
+            said = replace(
+                said,
+                person=said.person or root.person,
+                check=said.check or root.check,
+                purpose=said.purpose or root.purpose,
             )
         return Event(index=index, entry=entry, payload=secret.payload if secret else None, said=said)
 
@@ -185,7 +187,8 @@ def _leaf_fits(wanted: Wanted, entry: Entry) -> bool:
 def _about(wanted: Wanted, event: Event) -> bool:
     entry = event.entry
     ids = (entry.commit, entry.binds, entry.mark, event.said.check, event.said.person)
-    return not wanted.about or not wanted.about.isdisjoint(ids)
+    studies = (f"urn:oid:{event.said.study}",)
+    return not wanted.about or not wanted.about.isdisjoint(ids + studies)
 
 
 def _said(payload: bytes) -> Said:

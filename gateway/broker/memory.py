@@ -2,8 +2,9 @@
 
 One answer stands for each node and person, the newest. It is told again to a question of no more kinds and of
 no earlier time, under the same rules (the readings in it are theirs), and only while nothing was published
-through the node since it was asked. Only whole answers are kept: one with a fault is asked for again. What
-was read on the way to it is kept with it, so that whoever is told it again counts the same names.
+through the node since it was asked. Only whole answers are kept: one with a fault is asked for again, and so
+is that of an archive which did not show in time what it lists. What was read on the way to it is kept with
+it, so that whoever is told it again counts the same names.
 
 Answers lie in this process. Where replicas share a Redis they lie there too, sealed as in the store, since
 they are results of patients; a value that does not open is none.
@@ -75,7 +76,11 @@ class Memory:
 
     def ttl(self, answer: Answer) -> float:
         """How long an answer is told again; 0 for what is not kept."""
-        return 0 if answer.report.fault else self._seconds.get(answer.report.state, 0)
+        report = answer.report
+        unseen = report.kind == "dicomweb" and any(
+            result.images and result.images.held is None for result in answer.results
+        )
+        return 0 if report.fault or unseen else self._seconds.get(report.state, 0)
 
     @property
     def on(self) -> bool:

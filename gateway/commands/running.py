@@ -30,7 +30,7 @@ def serve(config: Config) -> None:
     app = create_app(settings, log)
     with plainly():
         server = Draining(config_of(app, settings.host, settings.port), app, settings.drain_s, log)
-        _run(server, settings.host, settings.port, settings.uds)
+        run_server(server, settings.host, settings.port, settings.uds)
         if app.failed:
             raise app.failed
 
@@ -49,19 +49,20 @@ def source(
 
     with plainly():
         app = create_source(store, institution=institution)
-    _run(Server(config_of(app, host, port)), host, port)
+    run_server(Server(config_of(app, host, port)), host, port)
 
 
-def _run(server: uvicorn.Server, host: str, port: int, uds: Path | None = None) -> None:
+def run_server(server: uvicorn.Server, host: str, port: int, uds: Path | None = None) -> None:
     """Serve until told to stop, or until the app says that it cannot start."""
     sockets = [_unix_socket(uds)] if uds else None
     if not uds:
-        _try_port(host, port)
+        try_port(host, port)
     with suppress(SystemExit, KeyboardInterrupt):  # uvicorn exits where the app did not start
         server.run(sockets)
 
 
-def _try_port(host: str, port: int) -> None:
+def try_port(host: str, port: int) -> None:
+    """Stop where somebody listens there already."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()

@@ -25,7 +25,7 @@ from typing import IO, Literal
 
 import httpx
 
-Kind = Literal["orthanc", "tiny-pacs", "medplum", "fhirsnake", "postgres", "redis", "lianren"]
+Kind = Literal["dcmqrscp", "orthanc", "tiny-pacs", "medplum", "fhirsnake", "postgres", "redis", "lianren"]
 LOOPBACK = "127.0.0.1"
 
 _starter = ThreadPoolExecutor(1, thread_name_prefix="peer-starter")

@@ -212,18 +212,30 @@ def _print_next(out: Console, network: Network) -> None:
     (home / "his-token").chmod(0o600)
     for name, person in (("patient", "jia"), ("patient-liver", "yi")):
         (home / name).write_text(BY_KEY[person].number)
+    (home / "auth").write_text(f"Authorization: Bearer {gateway.tokens['EX-SC-01']}")
+    (home / "auth").chmod(0o600)
+    patient = {"type": "resident-id", "value": BY_KEY["jia"].number}
+    viewing = {"patient": patient, "planned": [{"name": "胸部CT平扫"}]}
+    (home / "viewing.json").write_bytes(msgspec.json.encode(viewing))
     width = max(cell_len(one.name) for one in network.gateways.values()) + 2
     for one in network.gateways.values():
         out.print(f"{set_cell_size(one.name, width)}{one.url}/docs", markup=False)
     program = "lianren" if shutil.which("lianren") else _word(Path(sys.executable).with_name("lianren"))
     ask = f"--gateway {gateway.url} --token-file {_word(home / 'his-token')} --patient"
     audit, config = f"A={_word(home)}/audit-$(date +%H%M%S)", _word(gateway.config)
+    headers = f"-H @{_word(home / 'auth')} -H 'Content-Type: application/json'"
+    opened = f"curl -s {gateway.url}/api/v1/viewings {headers} -d @{_word(home / 'viewing.json')}"
+    taken = """python3 -c 'import json, sys; print(json.load(sys.stdin)["token"])'"""
+    listed = f'curl -s {gateway.url}/dicomweb/studies -H "Authorization: Bearer $T"'
     node = "cq-his"
     hospital = INSTITUTIONS[next(code for code, name in NODES.items() if name == node)]
     steps = {
         "再问一次：胸部CT，肝功能 ask again: chest CT, liver panel": (
             f"{program} check 胸部CT平扫 {ask} {_word(home / 'patient')}",
             f"{program} check 肝功能12项 {ask} {_word(home / 'patient-liver')}",
+        ),
+        "打开调阅，列出胸部CT的图像 open a viewing, list the chest CT's images": (
+            f"T=$({opened} | {taken}); {listed} | python3 -m json.tool --no-ensure-ascii",
         ),
         "导出账本并核验 export the ledger and verify it": (
             f'{audit}; {program} ledger export --disclose -c {config} "$A" && {program} ledger verify "$A"',

@@ -5,7 +5,7 @@
 | question | (Patient)Query | somebody asked this gateway |
 | answer to another gateway, verdict | PrivacyDisclosure.Source | results or a decision left the house |
 | answer of a node | Query | this gateway asked a node |
-| view, export | (Patient)Read | somebody read what is kept |
+| view, export | (Patient)Read | somebody read what is kept, or looked at a study |
 | withdrawal | (Patient)Update | a mark stopped to count |
 | erasure | (Patient)Delete | salts and payloads were deleted |
 | mark, outcome, consent, catalogue, keys, conflict | (Patient)Create | something was recorded |
@@ -34,6 +34,7 @@ _REST, _INTERACTION = f"{_TERMS}/audit-event-type", "http://hl7.org/fhir/restful
 _PARTICIPANT, _LIFECYCLE = f"{_TERMS}/provenance-participant-type", f"{_TERMS}/iso-21089-lifecycle"
 GATEWAY, CLIENT, NODE = "urn:lianren:gateway", "urn:lianren:client", "urn:lianren:node"
 PERSON = "urn:lianren:pseudonym"
+DICOM = "urn:dicom:uid"
 ENTRY, MARK, CHECK = "urn:lianren:ledger-entry", "urn:lianren:mark", "urn:lianren:check"
 
 SOURCE, DESTINATION = (_DCM, "110153", "Source Role ID"), (_DCM, "110152", "Destination Role ID")
@@ -166,6 +167,8 @@ def _entities(event: Event, pattern: Pattern) -> list[dict[str, Any]]:
         entities = [{"type": thing, "role": _coding((_ROLES, "24", "Query")), "query": query}]
     else:
         system, value = (MARK, entry.mark) if entry.mark else (ENTRY, entry.binds or entry.commit)
+        if said.study:  # images that were looked at
+            system, value = DICOM, f"urn:oid:{said.study}"
         role = ("3", "Report") if pattern is DISCLOSE else ("4", "Domain Resource")
         what = {"identifier": {"system": system, "value": value}}
         entities = [{"what": what, "type": thing, "role": _coding((_ROLES, *role))}]

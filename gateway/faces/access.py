@@ -3,6 +3,8 @@
 It recognises the client by its token, its certificate and, for another gateway, the signature of the request
 (RFC 9421), and counts the request. What it finds, or why it found nobody, waits in the request's state: a
 door that needs a client raises it (:func:`gateway.faces.common.client_of`), one that needs none never does.
+The token of a viewing is no client's: it is looked up for the doors to images alone
+(:func:`gateway.imaging.viewing.viewing_of`).
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapters import StoreUnavailable
 from gateway.access.clients import Client
 from gateway.body import BadBody, whole
-from gateway.errors import NotAuthenticated, TooManyRequests
+from gateway.errors import ConsentDenied, NotAuthenticated, TooManyRequests
 from gateway.flow import spent
+from gateway.imaging.viewing import TOKEN, Viewings
 from gateway.wiring import Gateway
 from security import http_signature
 from security.errors import KeyNotValid, SignatureRefused, UnknownKey
@@ -27,6 +30,11 @@ from security.keys import PublicKey
 
 HOOKS = "/cds-services"
 """Where addresses begin that a CDS client calls, each time with a JWT of its own."""
+IMAGES = "/dicomweb"
+"""Where addresses begin that the token of a viewing opens."""
+VIEWED = 100
+"""How many requests a client's viewers may send for each that it may send itself: every image is one."""
+_VIEWING = f"bearer {TOKEN}"
 
 
 class Access:
@@ -55,13 +63,15 @@ class Access:
                 raise NotAuthenticated("there is more than one Authorization header")
             certificate = clients.certificate(scope["headers"], scope.get("client"))
             authorization = given[0].decode("latin-1")
+            if authorization[: len(_VIEWING)].lower() == _VIEWING:
+                await self._view(scope, authorization[len("bearer ") :], certificate)
+                return receive
             once, began = None, time.monotonic()
             if scope["path"].startswith(HOOKS):
                 client, once = await clients.authenticate_hook(authorization, certificate, scope["path"])
             else:
                 client = clients.authenticate(authorization, certificate)
-            if not clients.allowance.spent(client.id, client.per_minute):
-                await clients.allowance.spend(client.id, client.per_minute)
+            await self._count(client.id, client.per_minute)
             if once:
                 await clients.tokens.refuse_repeated(client.id, once)
                 spent(time.monotonic() - began)
@@ -73,6 +83,29 @@ class Access:
         except (NotAuthenticated, TooManyRequests, BadBody, StoreUnavailable) as refused:
             state["client"] = refused
         return receive
+
+    async def _view(self, scope: Scope, token: str, certificate: str) -> None:
+        """Find the viewing; that of another gateway opens with this one's certificate alone."""
+        viewings: Viewings = self._app.state.viewings
+        scope["state"]["client"] = NotAuthenticated(
+            "the token of a viewing shows images, and does nothing else"
+        )
+        if scope["path"].startswith(IMAGES):
+            try:
+                viewed = await viewings.of(token)
+                client = viewings.client(viewed)
+                if "peer" in client.roles and client.certificates and certificate not in client.certificates:
+                    raise NotAuthenticated(f"client {client.id} came without the certificate it is bound to")
+                await self._count(f"{client.id} images", VIEWED * client.requests_per_minute)
+                scope["state"]["viewing"] = viewed
+            except (NotAuthenticated, ConsentDenied, TooManyRequests, StoreUnavailable) as refused:
+                scope["state"]["viewing"] = refused
+
+    async def _count(self, name: str, per_minute: int) -> None:
+        """Count a request. Raises TooManyRequests."""
+        allowance = self._app.state.gateway.clients.allowance
+        if not allowance.spent(name, per_minute):
+            await allowance.spend(name, per_minute)
 
 
 async def _signed(gateway: Gateway, client: Client, scope: Scope, body: bytes) -> None:

@@ -105,7 +105,9 @@ async def advise(request: Request) -> Response:
     else:
         return reply({"cards": []})
     offered = [code for code in catalogue.reason_codes.values() if code.system == OFFERED_REASONS]
-    cards = cards_of(answer, offered, drafts, gateway_of(request).settings.viewer_url)
+    viewer = gateway_of(request).settings.viewer_url
+    # a card stands in a record for years; a viewer that wants a token is linked to by a viewing
+    cards = cards_of(answer, offered, drafts, "" if "{token}" in viewer else viewer)
     return reply({"cards": cards, "extension": {"org.lianren.decision": answer}})
 
 

@@ -65,13 +65,14 @@ def describe(
     return extra
 
 
+_BINARY = ("application/octet-stream", "application/cose", "application/dicom")
 _OUTCOME = {"schema": {"type": "object", "description": "OperationOutcome"}}
 
 
 def _schema(kind: type | None, media_type: str = JSON) -> dict[str, Any]:
     if media_type.startswith("text/"):
         return {"type": "string"}
-    if media_type in ("application/octet-stream", "application/cose") or media_type.startswith("image/"):
+    if media_type in _BINARY or media_type.startswith("image/"):
         return {"type": "string", "format": "binary"}
     if kind is None or kind is dict:
         return {"type": "object"}

@@ -1,5 +1,5 @@
-"""The face for other gateways: their question, our nodes' results, each with our mark; or FHIR resources as
-our nodes sent them."""
+"""The face for other gateways: their question, our nodes' results, each with our mark; FHIR resources as
+our nodes sent them, or the studies that our archives have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adapters import PeerAnswer, PeerQuestion
-from adapters.peer import PeerRead, PeerResources, PeerSearch
+from adapters.peer import PeerRead, PeerResources, PeerSearch, PeerStudies, PeerStudiesAsked
 from gateway.body import decode
 from gateway.faces.common import JSON, body_of, client_of
 from gateway.faces.describe import describe
@@ -60,6 +60,22 @@ async def resource(request: Request) -> Response:
     client = client_of(request)
     raw = await body_of(request)
     return _signed(*await request.app.state.peers.read(decode(raw, PeerRead), raw, client))
+
+
+@router.post(
+    "/studies",
+    openapi_extra=describe(PeerStudiesAsked, PeerStudies, refusals=(400, 403, 413, 415, 422)),
+    summary="A person's imaging studies, for another gateway",
+)
+async def studies(request: Request) -> Response:
+    """The studies of one person at this gateway's archives, with the state of every node, and the token of a
+    viewing by which the asking gateway gets their images: `/dicomweb/nodes/<node>/studies/…`.
+
+    The answer is signed over its bytes and the question (RFC 9421).
+    """
+    client = client_of(request)
+    raw = await body_of(request)
+    return _signed(*await request.app.state.giving.studies(decode(raw, PeerStudiesAsked), raw, client))
 
 
 def _signed(body: bytes, signed: dict[str, str]) -> Response:

@@ -22,15 +22,13 @@ Level = Literal["studies", "series", "instances"]
 
 
 class Prior(Struct, frozen=True, kw_only=True):
-    """What was decided of one study when its viewing was opened.
-
-    ``verdict`` is None where it was not judged (older than is looked back, or no record of it was heard).
-    ``rank`` begins with 1, the most relevant; ``zh`` and ``en`` say why it stands there. ``record`` is the
-    way to its record in FHIR (``<node>/DiagnosticReport/<id>``), empty where there is none.
+    """What was decided of one study when its viewing was opened. ``rank`` begins with 1, the most relevant;
+    ``zh`` and ``en`` say why it stands there. ``record`` is the way to its record in FHIR
+    (``<node>/DiagnosticReport/<id>``), empty where there is none.
     """
 
     study_uid: str
-    verdict: VerdictOut | None
+    verdict: VerdictOut
     rank: int
     zh: str
     en: str
@@ -42,8 +40,8 @@ class Viewing(Struct, frozen=True, kw_only=True):
 
     ``patient_id`` is by what the person is called here, towards viewers: made from the pseudonym, and the
     same for each viewing of an institution. ``gateway``: it was opened by another gateway (its owner id) for
-    ``institution``. ``question``: the ledger entry that it goes back to. ``declared``: why an emergency was
-    declared. ``priors`` are in their order; ``check`` is the decision they come from.
+    ``institution``. ``question``: the ledger entry that it goes back to. ``priors`` are in their order;
+    ``check`` is the decision they come from.
     """
 
     id: str

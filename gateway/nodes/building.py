@@ -158,6 +158,7 @@ def adapter(settings: NodeSettings, parts: Parts, identities: Identities | None 
             keys=parts.keys,
             timeout=timeout,
             line=line_of(settings),
+            images=line_of(settings, {}),
         )
     if settings.kind == "fhir":
         return FhirNode(

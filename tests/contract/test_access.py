@@ -21,7 +21,9 @@ OPERATIONS = [
 DOORS = [(method, path, operation) for method, path, operation in OPERATIONS if "security" in operation]
 ASKING_INSIDE = {"/fhir", "/fhir/nodes/{node}", "/fhir/_page/{page}"}
 """Bundles are asked entry by entry, and pages for whose they are."""
-SCOPED = [door for door in DOORS if door[1] not in ASKING_INSIDE]
+IMAGES = [door for door in DOORS if door[0] == "GET" and door[1].startswith("/dicomweb")]
+"""These are opened by the token of a viewing, and by no client's."""
+SCOPED = [door for door in DOORS if door[1] not in ASKING_INSIDE and door not in IMAGES]
 ROLES = ["his", "auditor", "steward", "operator", "peer", "publisher"]
 TRANSLATE = "/fhir/ConceptMap/$translate?display=白蛋白&kind=lab"
 
@@ -82,6 +84,14 @@ def test_a_door_is_shut_without_its_scope_whatever_the_role(
     assert (answer.status_code, shape(answer, path)) == (403, "not-permitted")
     assert 'error="insufficient_scope", scope="' in answer.headers["www-authenticate"]
     assert guarded.kept() == before
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), IMAGES)
+def test_no_client_s_own_token_opens_images(
+    guarded: Live, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    answer = call(guarded, method, path, operation, "his")
+    assert (answer.status_code, shape(answer, path)) == (401, "not-authenticated")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def test_an_entry_of_any_type_satisfies_the_profile_that_it_claims(
         binds="",
         commit="0" * 64,
     )
-    event = Event(index=7, entry=entry, payload=b"{}" if person else None, said=Said(person, "check"))
+    said = Said(person, "check", study="1.2.3" if person and kind == "view" else "")
+    event = Event(index=7, entry=entry, payload=b"{}" if person else None, said=said)
     resource = resource_of(event, "cq", "https://cq.example/fhir")
     AuditEvent.model_validate(resource)
     if "meta" in resource:

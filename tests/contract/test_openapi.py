@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import msgspec
 import pytest
 
 from adapters import PeerAnswer
-from adapters.peer import PeerResources
+from adapters.peer import PeerResources, PeerStudies
 from gateway.citing import CitationsOut
 from gateway.decisions import DecidedOut, DecisionsOut
 from gateway.explaining import ExplainAnswer
 from gateway.faces.catalogues import CataloguesOut
 from gateway.history import ReminderOut
+from gateway.imaging.opening import ViewingOut
 from gateway.model import CheckAnswer, OutcomeOut, Problem
 from gateway.persons.consenting import ConsentOut, ConsentsOut
 from gateway.resources.values import STORED
@@ -83,6 +84,8 @@ NO_JSON = (
     "GET /ledger/checkpoint/cosigned",
     "GET /ledger/tile/{path}",
     "GET /trust/status",
+    "GET /api/v1/viewings/{viewing_id}",  # its institution's alone, for minutes
+    "DELETE /api/v1/viewings/{viewing_id}",
     "GET /api/v1/marks/{mark_id}/proof",
     "GET /api/v1/marks/{mark_id}.svg",
     "GET /api/v1/marks/{mark_id}.png",
@@ -103,6 +106,8 @@ TYPES: dict[str, type] = {
     "GET /api/v1/reminders/{check_id}": ReminderOut,
     "POST /api/v1/explain": ExplainAnswer,
     "POST /api/v1/results": PeerAnswer,
+    "POST /api/v1/viewings": ViewingOut,
+    "POST /api/v1/studies": PeerStudies,
     "POST /api/v1/resources": PeerResources,
     "POST /api/v1/resources/read": PeerResources,
     "GET /api/v1/review": QueueOut,
@@ -176,6 +181,8 @@ def sent(gateway: Live, example: dict[str, Any], ids: Ids) -> httpx.Response:
     request = example.get("request")
     if request and "at" in request:  # another gateway's question is answered while it is new
         request["at"] = datetime.now(UTC).isoformat()
+    if request and "ends" in request:
+        request["ends"] = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
     return gateway.client(example["client"]).request(
         method,
         path.format(**example.get("path", {})),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
 import time
 import uuid
 from typing import cast
@@ -9,12 +12,14 @@ from typing import cast
 import httpx
 import msgspec
 import pytest
+from rich.console import Console
 
 from adapters._patients import SECONDS as REMEMBERED
 from gateway.demo.network import Network
 from gateway.demo.peers import lianren
 from gateway.demo.people import BY_KEY
 from gateway.demo.questions import ask_trap
+from gateway.demo.show import _print_next
 from gateway.demo.traps import TRAPS, Trap
 from gateway.model import CheckAnswer
 
@@ -46,6 +51,16 @@ def test_an_answer_is_known_only_to_the_gateway_that_gave_it(network: Network) -
     headers = {"Authorization": f"Bearer {there.tokens['EX-CQ-01']}"}
     response = httpx.get(f"{there.url}/api/v1/checks/{answer.id}", headers=headers, trust_env=False)
     assert response.status_code == 404
+
+
+def test_the_step_that_opens_a_viewing_lists_the_images_of_the_other_region(network: Network) -> None:
+    out = io.StringIO()
+    _print_next(Console(file=out, highlight=False, soft_wrap=True), network)
+    (command,) = (line for line in out.getvalue().splitlines() if "/api/v1/viewings" in line)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=True)
+    (study,) = json.loads(done.stdout)
+    assert study["00771001"]["Value"] == ["RECOGNISED"]
+    assert study["0077100C"]["Value"] == ["gw-cq/cq-pacs"]
 
 
 def ask_again(network: Network, person: str, planned: dict[str, str]) -> CheckAnswer:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ ASKED = {"sc": ["lab8"], "lab8": ["sc", "cq"], "cq": ["sc", "lab8"]}
 
 
 @contextmanager
-def chain(folder: Path) -> Iterator[dict[str, Live]]:
-    """The gateways by their owners, once they trust each other's keys. Each signs what it asks."""
+def chain(folder: Path, further: Sequence[dict[str, Any]] = ()) -> Iterator[dict[str, Live]]:
+    """The gateways by their owners, once they trust each other's keys. Each signs what it asks. 重庆 has
+    ``further`` nodes, too."""
     tokens = {name: secrets.token_urlsafe(16) for name in CLIENTS}
     with ExitStack() as stack:
         source, counted = stack.enter_context(source_of(folder))
@@ -38,7 +39,7 @@ def chain(folder: Path) -> Iterator[dict[str, Live]]:
         node = {"id": NODE, "kind": "fhir", "url": source, "institution": OWN, "timeout_ms": 7000}
         gateways = {}
         for owner in ASKED:
-            settings = _prepared(folder, owner, [node] if owner == "cq" else [], urls, tokens)
+            settings = _prepared(folder, owner, [node, *further] if owner == "cq" else [], urls, tokens)
             gateways[owner] = Live(urls[owner], settings, tokens, io.StringIO(), stack=stack)
         for owner, live in gateways.items():
             stack.enter_context(serve(create_app(live.settings, Log(live.log)), ports[owner]))

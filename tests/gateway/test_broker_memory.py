@@ -18,6 +18,7 @@ from adapters import Answer, FhirNode, Line, LocalShared
 from catalog import Kind
 from gateway.broker.memory import ROOM, Memory, Told, covers, narrowed
 from gateway.rules import normaliser_of_question
+from recognition import Images
 from tests.gateway.brokers import (
     ENVELOPE,
     NAME,
@@ -66,6 +67,15 @@ async def test_results_are_asked_for_again_after_their_time(tmp_path: Path) -> N
     async with broker_over(tmp_path, [placed(node)], cache_s=2, clock=clock) as b:
         await b.ask()
         clock.now += 3
+        await b.ask()
+    assert len(node.asked) == 2
+
+
+async def test_an_archive_that_did_not_show_its_images_in_time_is_asked_again(tmp_path: Path) -> None:
+    unseen = replace(result(kind="imaging"), images=Images(None))
+    node = Fake(say=says(answer("one", unseen, kind="dicomweb")))
+    async with broker_over(tmp_path, [placed(node)], cache_s=60) as b:
+        await b.ask()
         await b.ask()
     assert len(node.asked) == 2
 

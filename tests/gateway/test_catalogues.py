@@ -17,6 +17,7 @@ import pytest
 
 from adapters.store import Document
 from catalog import BUNDLED, CatalogueError, read_folder
+from catalog.entries import LATER
 from gateway.catalogues import Catalogues
 from gateway.keyring import open_keys
 from gateway.log import Log
@@ -110,6 +111,18 @@ def test_every_published_edition_stands_in_the_ledger_with_its_signed_statement(
 
 def test_the_ledger_with_published_editions_passes_an_audit(own: Live, tmp_path: Path) -> None:
     assert audit(own, tmp_path / "audit") == []
+
+
+def test_editions_that_were_published_before_there_was_a_rule_stay_in_force(tmp_path: Path) -> None:
+    before = shutil.copytree(BUNDLED, tmp_path / "before")
+    rules = before / "national/rules.csv"
+    lines = rules.read_text(encoding="utf-8").splitlines(keepends=True)
+    rules.write_text("".join(line for line in lines if not line.startswith(LATER)), encoding="utf-8")
+    with gateway_with(tmp_path, [], catalogue=before) as live:
+        live.stop()
+        settings = live.settings.model_copy(update={"catalogue": None})
+        start(settings)
+        assert look(settings).refused == {}
 
 
 def test_a_second_start_publishes_nothing(own: Live) -> None:

@@ -39,6 +39,7 @@ NEVER_ANSWERED = {
     "KeyListRefused": "is a line in the log: the held list goes on",
     "LedgerRefused": "becomes a failed check, or is NotFound at the ledger's face",
     "NodeUnreachable": "becomes the state of a node",
+    "Lost": "the bridge asks again over another association",
     "NodeLate": "becomes the state of a node",
     "NodeRefused": "becomes the state of a node",
     "NodeMissing": "becomes the state of a node, or that it has nothing there",

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.demo.processes import free_port, wait_until
 from gateway.faces.common import Guard
-from gateway.flow import Flow, Urgency, urgency_of, waited_s
+from gateway.flow import URGENCIES, Flow, Urgency, urgency_of, waited_s
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.serving import config_of
@@ -153,6 +153,34 @@ async def full(
 )
 def test_what_a_doctor_waits_for_is_told_from_what_can_wait(path: str, urgency: Urgency) -> None:
     assert urgency_of(path) == urgency
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "urgency"),
+    [
+        ("GET", "/dicomweb/studies/1.2", "image"),
+        ("GET", "/dicomweb/nodes/sc/sc-pacs/studies/1.2/metadata", "image"),
+        ("GET", "/dicomweb/wado", "image"),
+        ("POST", "/dicomweb/studies", "image"),
+        ("GET", "/dicomweb/studies", "background"),
+        ("GET", "/dicomweb/studies/1.2/series/3/instances", "background"),
+    ],
+)
+def test_images_on_their_way_are_told_from_lists_of_them(method: str, path: str, urgency: Urgency) -> None:
+    assert urgency_of(path, method) == urgency
+
+
+async def test_images_take_no_turn_of_anybody_else() -> None:
+    desk = Desk(in_flight=1, streams=2, waiting=1, patience=dict.fromkeys(URGENCIES, LONG))
+    image = "/dicomweb/studies/1.2"
+    tasks = [desk.start(path) for path in (image, image, image, SEARCH)]
+    await settle()
+    assert desk.begun == [image, image, SEARCH]
+    assert (await desk.ask(image)).status_code == 503
+    desk.finish_all()
+    await settle()
+    desk.finish_all()
+    assert [(await task).status_code for task in tasks] == [204] * 4
 
 
 async def test_no_more_than_the_limit_are_worked_on_at_a_time() -> None:

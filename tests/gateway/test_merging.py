@@ -251,3 +251,27 @@ def test_a_search_over_two_nodes_says_where_else_and_where_otherwise(tmp_path: P
         ("two/Observation/x2", [("conflict", "one")]),
     ]
     assert bundle["total"] == 3
+
+
+def listing(**changes: Any) -> dict[str, Any]:
+    """A study as an archive lists it: its id is its UID."""
+    return study("2.25.1", subject={"identifier": {"value": "M-1"}}, numberOfInstances=2) | changes
+
+
+def test_what_an_archive_lists_adds_a_place_to_the_record_of_it() -> None:
+    held = [shown(listing(), "a-pacs"), shown(study(), "his")]
+    assert places(merged(held)) == [("his/s1", ["a-pacs/2.25.1"], [])]
+
+
+def test_what_archives_alone_list_is_shown_once() -> None:
+    held = [shown(listing(), "a-pacs"), shown(listing(numberOfInstances=5), "b-pacs")]
+    assert places(merged(held)) == [("a-pacs/2.25.1", ["b-pacs/2.25.1"], [])]
+
+
+def test_records_that_contradict_each_other_do_so_whatever_an_archive_lists() -> None:
+    other = study("s2", description="CT 颅脑平扫")
+    held = [shown(listing(), "a-pacs"), shown(study(), "b"), shown(other, "c")]
+    assert places(merged(held)) == [
+        ("b/s1", ["a-pacs/2.25.1"], ["c/s2"]),
+        ("c/s2", [], ["b/s1", "a-pacs/2.25.1"]),
+    ]

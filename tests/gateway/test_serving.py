@@ -187,6 +187,28 @@ def test_an_answer_that_nobody_takes_in_holds_nothing(hasty: int, path: str) -> 
         wait_until(lambda: ended == [path], 5)
 
 
+def storing(port: int, pieces: Iterable[bytes], every: float) -> bytes:
+    """What comes back for images that are sent piece by piece."""
+    head = b"POST /dicomweb/studies HTTP/1.1\r\nHost: a\r\nContent-Length: 160000\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.settimeout(10)
+        connection.sendall(head)
+        with suppress(ConnectionError):
+            for piece in pieces:
+                time.sleep(every)
+                connection.sendall(piece)
+            return connection.recv(65536)
+    return b""
+
+
+def test_images_may_take_longer_to_arrive_as_long_as_they_do(hasty: int) -> None:
+    assert b"200 OK" in storing(hasty, [b"a" * 20_000] * 8, 0.1)  # in all more than Hasty.arrive_s
+
+
+def test_images_that_stop_arriving_are_given_up(hasty: int) -> None:
+    assert storing(hasty, [b"a" * 20_000, *[b"a"] * 8], 0.1) == b""
+
+
 def test_an_answer_that_is_taken_in_slowly_comes_whole(hasty: int) -> None:
     with closing(socket.create_connection(("127.0.0.1", hasty), 10)) as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Cross-origin calls: configured pages may call the CDS services, and no others."""
+"""Cross-origin calls: configured pages may call the CDS services, viewers DICOMweb, and no others."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from gateway.settings import load_settings
 from tests.gateway.live import Live, gateway_with
 from tests.gateway.test_settings import written
 
-PAGE, STRANGER = "https://his.example", "https://elsewhere.example"
-SERVICE = "/cds-services/result-recognition"
+PAGE, VIEWER, STRANGER = "https://his.example", "https://viewer.example", "https://elsewhere.example"
+SERVICE, IMAGES = "/cds-services/result-recognition", "/dicomweb/studies"
 ALLOWED = "access-control-allow-origin"
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("origins")
-    with gateway_with(folder, [], cds_origins=[PAGE, "http://localhost:9000"]) as found:
+    with gateway_with(
+        folder, [], cds_origins=[PAGE, "http://localhost:9000"], viewer_origins=[VIEWER]
+    ) as found:
         yield found
 
 
@@ -64,20 +66,50 @@ def test_no_answer_allows_cookies_or_every_page(live: Live) -> None:
         assert answer.headers[ALLOWED] != "*"
 
 
-def test_the_other_faces_are_for_no_page(live: Live) -> None:
-    assert ALLOWED not in preflight(live, PAGE, "/api/v1/checks").headers
+@pytest.mark.parametrize("origin", [PAGE, VIEWER])
+def test_the_other_faces_are_for_no_page(live: Live, origin: str) -> None:
+    assert ALLOWED not in preflight(live, origin, "/api/v1/viewings").headers
+
+
+def test_a_viewer_asks_beforehand_for_parts_of_images(live: Live) -> None:
+    answer = preflight(live, VIEWER, f"{IMAGES}/2.25.1")
+    assert (answer.status_code, answer.headers[ALLOWED]) == (204, VIEWER)
+    sent = answer.headers["access-control-allow-headers"].split(", ")
+    assert {"accept", "authorization", "range"} <= set(sent)
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
+
+
+def test_a_viewer_reads_what_is_said_of_nodes_and_sizes_and_refusals_too(live: Live) -> None:
+    answer = live.client("").get(IMAGES, headers={"Origin": VIEWER})
+    assert (answer.status_code, answer.headers[ALLOWED]) == (401, VIEWER)
+    read = answer.headers["access-control-expose-headers"].split(", ")
+    assert {"lianren-nodes", "warning", "content-range", "content-length"} <= set(read)
+
+
+def test_a_page_that_isolates_itself_may_show_the_images(live: Live) -> None:
+    for asked in (
+        preflight(live, VIEWER, IMAGES),
+        live.client("").get(IMAGES, headers={"Origin": VIEWER}),
+    ):
+        assert asked.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+def test_each_page_calls_its_own_part_alone(live: Live) -> None:
+    assert ALLOWED not in preflight(live, PAGE, IMAGES).headers
+    assert ALLOWED not in preflight(live, VIEWER).headers
 
 
 def test_no_page_may_call_where_none_is_configured(gateway: Live) -> None:
     assert ALLOWED not in preflight(gateway, PAGE).headers
 
 
+@pytest.mark.parametrize("key", ["cds_origins", "viewer_origins"])
 @pytest.mark.parametrize(
     "origin", ["*", "https://his.example/", "https://HIS.example", "http://his.example", "his.example"]
 )
-def test_an_origin_that_is_none_is_a_defect_of_the_settings(tmp_path: Path, origin: str) -> None:
-    with pytest.raises(SettingsError, match=r"cds_origins\.0: must be"):
-        load_settings(written(tmp_path, {"cds_origins": f'["{origin}"]'}))
+def test_an_origin_that_is_none_is_a_defect_of_the_settings(tmp_path: Path, origin: str, key: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{key}\.0: must be"):
+        load_settings(written(tmp_path, {key: f'["{origin}"]'}))
 
 
 @pytest.mark.parametrize(

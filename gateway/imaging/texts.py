@@ -1,0 +1,249 @@
+"""Names and texts of DICOM JSON as they were meant, where an archive lost their character set on the way.
+
+DICOM JSON is UTF-8 (PS3.18 §F.2). Archives in China hold GB18030 and GBK, often unlabelled or labelled as
+Latin-1 (PS3.3 §C.12.1.1.2), and some write the bytes as if each were a character, or leave the escape
+sequences of ISO 2022 in (PS3.5 §6.1.2.5). Such a text is put right only with a proof: its characters are
+bytes again, all of these are the Hanzi, kana, hangul or signs of one character set, and written in that they
+are the same bytes. Without a label, that has to hold for the pairs of GB 2312 with a common Hanzi among them,
+away from small Latin letters: ``Größe`` and ``Äneas`` stay what they are. A label says nothing where other
+texts beside it came right. What was lost for good, as U+FFFD or question marks, is read anew from the header
+of an image (:func:`from_header`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+from gateway.imaging.keywords import TAG
+
+Dataset = dict[str, Any]
+
+CHARSET = "00080005"
+_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+_CHINESE = frozenset({"GB18030", "GBK", "ISO 2022 IR 58", "ISO 2022 GB18030", "ISO 2022 GBK"})
+
+_LETTER = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_SIGNS = re.compile(
+    r"[\x20-\x7e\t\r\n\f\xb0\xb1\xb7\xd7\xf7\u0391-\u03c9\u2010-\u203b\u2103-\u22ff\u2460-\u25ff"
+    r"\u3000-\u30ff\uff01-\uffee]"
+)
+_PAIRS = re.compile(rb"(?:[\x09-\x7e]|[\xa1-\xa9\xb0-\xf7][\xa1-\xfe])+")
+_COMMON = re.compile(
+    rb"(?:[\x09-\x7e]|[\xa1-\xa9\xd8-\xf7][\xa1-\xfe])*[\xb0-\xd7][\xa1-\xfe]"
+)  # GB 2312, level 1
+_WITHIN_LATIN = re.compile(rb"[a-z][\x80-\xff]|[\x80-\xff][a-z]")
+_ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
+_LOST_NAME = re.compile(r"[?^= ]*\?[?^= ]*")
+_LOST = re.compile(r"\ufffd|\?\?")
+_CODECS = {
+    "(B": "ascii", "(J": "shift_jis", ")I": "shift_jis", "$)A": "gb2312", "$)C": "euc_kr",
+    "-A": "latin-1", "-B": "iso8859-2", "-C": "iso8859-3", "-D": "iso8859-4", "-L": "iso8859-5",
+    "-G": "iso8859-6", "-F": "iso8859-7", "-H": "iso8859-8", "-M": "iso8859-9", "-T": "tis-620",
+}  # fmt: skip
+"""Escape sequences (PS3.3 tables C.12-3 and C.12-4) and Python's codecs; those of Japanese in G0 follow."""
+_STATEFUL = {"$B": "iso2022_jp", "$@": "iso2022_jp", "$(D": "iso2022_jp_2"}
+
+_OCTETS = {ord(char): n for n in range(128, 160) if (char := bytes([n]).decode("cp1252", "ignore"))}
+
+
+def suspicious(body: bytes) -> bool:
+    """Whether there may be a text in a body of JSON that is not as it was meant; it costs next to nothing.
+
+    Characters from U+0080 to U+00FF begin with C2 or C3 in UTF-8, and nothing else holds these bytes.
+    """
+    return (
+        (b"\xc3" in body or b"\xc2" in body)
+        or (b"\\" in body and (b"\\u00" in body or b"\\ufffd" in body))
+        or (b"\xef" in body and b"\xef\xbf\xbd" in body)
+        or (b"?" in body and (b"??" in body or b'"?' in body))
+    )
+
+
+def mended(dataset: Dataset) -> tuple[Dataset, bool]:
+    """A data set with every text put right that can be proven, and whether some text is lost."""
+    named, texts = dataset.get(CHARSET), _texts(dataset)
+    declared = named.get("Value") if isinstance(named, dict) else None
+    labelled = isinstance(declared, list) and not _CHINESE.isdisjoint(map(str, declared))
+    right = any(_octets(text) is None and _LETTER.search(text) for text in texts)
+    hinted = (labelled or any(map(_certain, texts))) and not right
+    told = _mapped(dataset, lambda text: repaired(text, hinted=hinted))
+    return told, any(map(_is_lost, _texts(told)))
+
+
+def repaired(text: str, *, hinted: bool = False) -> str:
+    """A text as it was meant; itself where nothing else is proven. ``hinted``: its data set is known to be
+    in a Chinese character set."""
+    if "\x1b" in text:
+        return _without_escapes(text)
+    if text.isascii() or (octets := _octets(text)) is None:
+        return text
+    return (
+        _proven(octets, "utf-8") or (_proven(octets, "gb18030") if hinted or _chinese(octets) else "") or text
+    )
+
+
+def decoded(value: bytes, charsets: Sequence[str]) -> str:
+    """The text of an element whose data set says these values of Specific Character Set (none: empty), which
+    may be wrong (PS3.5 §6.1.2)."""
+    text = value.decode("latin-1")
+    if "\x1b" in text:
+        return _without_escapes(text)
+    for codec in ("gb18030",) * (not _CHINESE.isdisjoint(charsets)) + ("utf-8",):
+        if found := _proven(value, codec):
+            return found
+    meant = repaired(text)
+    return meant if meant != text else _by_label(value, charsets)
+
+
+def from_header(dataset: Dataset, header: bytes) -> Dataset:
+    """A data set whose lost texts are read from the header of one of its images (a DICOM file, as far as its
+    beginning is there); itself where that cannot be read."""
+    try:
+        return {**dataset, **_read_anew(dataset, header)}
+    except Exception:  # whatever a broken file makes pydicom raise
+        return dataset
+
+
+def _read_anew(dataset: Dataset, header: bytes) -> Dataset:
+    """The elements with lost texts, as the header has them."""
+    from pydicom import dcmread
+
+    file = dcmread(BytesIO(header), stop_before_pixels=True, force=True)
+    named = file.get("SpecificCharacterSet") or []
+    charsets = [named] if isinstance(named, str) else [str(one) for one in named]
+    read: Dataset = {}
+    for tag, element in dataset.items():
+        is_text = isinstance(element, dict) and str(element.get("vr")) in _TEXTS and TAG.fullmatch(tag)
+        if not (is_text and any(map(_is_lost, _of(element)))):
+            continue
+        value = getattr(file.get_item(int(tag, 16)), "value", None)
+        if isinstance(value, bytes):
+            text, vr = decoded(value.rstrip(b" \0"), charsets), element["vr"]
+            read[tag] = {"vr": vr, "Value": [_name(one) if vr == "PN" else one for one in text.split("\\")]}
+    return read
+
+
+def _mapped(dataset: Dataset, change: Callable[[str], str]) -> Dataset:
+    """A data set with every text of it changed, those in sequences too."""
+    told = dict(dataset)
+    for tag, element in dataset.items():
+        values = element.get("Value") if isinstance(element, dict) else None
+        if not isinstance(values, list):
+            continue
+        if element.get("vr") == "SQ":
+            values = [_mapped(item, change) if isinstance(item, dict) else item for item in values]
+        elif element.get("vr") == "PN":
+            values = [
+                {group: change(text) if isinstance(text, str) else text for group, text in name.items()}
+                if isinstance(name, dict)
+                else name
+                for name in values
+            ]
+        elif str(element.get("vr")) in _TEXTS:
+            values = _changed(values, change)
+        else:
+            continue
+        told[tag] = {**element, "Value": values}
+    return told
+
+
+def _changed(values: list[Any], change: Callable[[str], str]) -> list[Any]:
+    """Texts of one element. The second byte of a Hanzi in GBK may be a backslash, which parts values."""
+    if len(values) > 1 and all(isinstance(one, str) for one in values):
+        whole = "\\".join(values)
+        if (meant := change(whole)) != whole:
+            return meant.split("\\")
+    return [change(one) if isinstance(one, str) else one for one in values]
+
+
+def _texts(dataset: Mapping[str, Any]) -> list[str]:
+    """All texts of a data set; of names, each group."""
+    found: list[str] = []
+    for element in dataset.values():
+        if isinstance(element, dict):
+            if element.get("vr") == "SQ":
+                items = element.get("Value")
+                for item in items if isinstance(items, list) else ():
+                    found += _texts(item) if isinstance(item, dict) else ()
+            elif str(element.get("vr")) in _TEXTS:
+                found += _of(element)
+    return found
+
+
+def _of(element: Mapping[str, Any]) -> list[str]:
+    values = element.get("Value")
+    listed = values if isinstance(values, list) else ()
+    texts = (text for one in listed for text in (one.values() if isinstance(one, dict) else (one,)))
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _octets(text: str) -> bytes | None:
+    """The bytes that somebody read as characters of Latin-1 or Windows-1252; None where it was neither."""
+    try:
+        return text.translate(_OCTETS).encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+
+
+def _proven(octets: bytes, codec: str) -> str:
+    """What bytes say in a character set, where that is East Asian text in these very bytes; else empty."""
+    try:
+        text = octets.decode(codec)
+        same = text.encode(codec) == octets
+    except UnicodeError:
+        return ""
+    signs = all(_LETTER.match(char) or _SIGNS.match(char) for char in text)
+    return text if same and signs and _LETTER.search(text) else ""
+
+
+def _chinese(octets: bytes) -> bool:
+    """Whether bytes can hardly be anything but GB 2312."""
+    return bool(_PAIRS.fullmatch(octets) and _COMMON.match(octets) and not _WITHIN_LATIN.search(octets))
+
+
+def _certain(text: str) -> bool:
+    octets = None if text.isascii() else _octets(text)
+    return octets is not None and _chinese(octets) and bool(_proven(octets, "gb18030"))
+
+
+def _is_lost(text: str) -> bool:
+    return bool(_LOST.search(text) or _LOST_NAME.fullmatch(text))
+
+
+def _without_escapes(text: str) -> str:
+    """A text with the escape sequences of ISO 2022 obeyed, or taken out where its Hanzi are there already."""
+    octets = _octets(text)
+    if octets is None:
+        bare = _ESCAPE.sub("", text)
+        return bare if _LETTER.search(bare) and "\x1b" not in bare else text
+    told, code = [], "(B"
+    for piece in re.split(r"(\x1b[ -/]+[0-~])", octets.decode("latin-1")):
+        if piece.startswith("\x1b"):
+            code = piece[1:]
+            continue
+        data = piece.encode("latin-1")
+        try:
+            if code in _STATEFUL:
+                told.append((b"\x1b" + code.encode() + data + b"\x1b(B").decode(_STATEFUL[code]))
+            else:
+                told.append(data.decode(_CODECS[code]))
+        except (KeyError, UnicodeError):
+            return text
+    return "".join(told)
+
+
+def _by_label(value: bytes, charsets: Sequence[str]) -> str:
+    from pydicom.charset import convert_encodings, decode_bytes
+
+    return decode_bytes(value, convert_encodings(list(charsets) or [""]), set())
+
+
+def _name(text: str) -> dict[str, str]:
+    """A name in DICOM JSON: its groups, as far as they are there (PS3.18 §F.2.2)."""
+    return {group: one for group, one in zip(_GROUPS, text.split("="), strict=False) if one}
