@@ -17,7 +17,7 @@ FROM python:3.11-slim-bookworm
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="lianren" \
       org.opencontainers.image.description="联认: a gateway for the mutual recognition of examination and laboratory results" \
-      org.opencontainers.image.version="0.5.0" \
+      org.opencontainers.image.version="0.6.0" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 # SM2 comes from the system's libcrypto (libssl3): an image without it must not be built.

@@ -34,7 +34,7 @@ bench: $(READY)
 
 lock: # needs uv; writes hashes and no index address
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra demo --extra bulk --extra oprf --extra otel --extra pkcs11 --group dev pyproject.toml -o requirements-dev.lock
+	  --extra demo --extra dimse --extra bulk --extra oprf --extra otel --extra pkcs11 --group dev pyproject.toml -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra otel pyproject.toml -o requirements.lock
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.demo import environments
+from gateway.demo.processes import free_port
+from tests.gateway.imaging.network import Imaging, imaging
 from tests.gateway.live import Live, gateway_of_hospital
 from tests.peers import needed
 
@@ -20,6 +22,17 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A gateway over a hospital's FHIR source and what that hospital publishes."""
     with gateway_of_hospital(tmp_path_factory.mktemp("hospital")) as live:
         yield live
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imaging]:
+    """A gateway over archives, with a viewer at an address of its own. Tests that use it carry
+    ``pytest.mark.xdist_group("images")``: then one worker starts it, for all of them."""
+    viewer = f"http://127.0.0.1:{free_port()}"
+    link = f"{viewer}/viewer?StudyInstanceUIDs={{study_uid}}&token={{token}}"
+    folder = tmp_path_factory.mktemp("images")
+    with imaging(folder, viewer_origins=[viewer], viewer_url=link) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
