@@ -92,6 +92,7 @@ NO_JSON = (
 )
 ALIKE = re.compile(
     r".* /fhir/nodes/\{node\}(/.*)?"  # as the same without the node
+    r"|.* /dicomweb/.*"  # what archives hold, shown by the blocks of docs/imaging.md
     rf"|(GET|POST) /fhir/({'|'.join({*STORED} - {'Observation', 'Organization', 'Practitioner'})})(/_search)?"
 )
 """What needs no example of its own: Observations stand for all that is searched."""
