@@ -25,7 +25,7 @@ from adapters.fhir_results import ACCOMPANYING, reading, single_modality
 from adapters.fhir_time import in_range
 from adapters.http import Line
 from adapters.node import Answer, Question, Report
-from adapters.presence import Presence, Shown
+from adapters.presence import Presence, Shown, count_of
 from adapters.transport import Timeouts
 from mapping import LocalName
 from mapping.sites import Reads
@@ -97,8 +97,7 @@ class Study(Struct, frozen=True, kw_only=True):
     @property
     def held(self) -> int | None:
         """The number of its instances, where the study says it."""
-        text = self.instances.text
-        return int(text) if text.isascii() and text.isdigit() else None
+        return count_of(self.instances.text)
 
     @property
     def performed(self) -> tuple[datetime | None, tuple[str, ...]]:
@@ -141,8 +140,9 @@ _SERIES = msgspec.json.Decoder(_Series)
 class DicomwebNode:
     """One archive; ``identities`` is the node that knows the local numbers of ``institution``.
 
-    ``timeout`` is in seconds for one question; ``line`` the way to the archive, where more is to be said of
-    it than address, time and token. ``line.base_url`` is the service root before ``/studies``.
+    ``timeout`` is in seconds for one question; ``line`` and ``images`` are the ways to the archive, where
+    more is to be said of them than address, time and token. ``line.base_url`` is the service root before
+    ``/studies``. Images come and go by connections of their own, so that slow viewers hold up no question.
     """
 
     kind = "dicomweb"
@@ -158,6 +158,7 @@ class DicomwebNode:
         timeout: float = 5.0,
         token: str = "",
         line: Line | None = None,
+        images: Line | None = None,
     ) -> None:
         self.id = id
         self.institution = institution
@@ -165,6 +166,7 @@ class DicomwebNode:
         self._normaliser = normaliser
         self._timeout = timeout
         self.line = line or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
+        self.images = images or Line(url, timeout=Timeouts.within(timeout), headers=bearer(token))
         self._presence = Presence(self.line)
 
     async def prior(self, question: Question) -> Answer:
@@ -180,6 +182,7 @@ class DicomwebNode:
         """Give back the connections."""
         await self._presence.aclose()
         await self.line.aclose()
+        await self.images.aclose()
 
     async def numbers(self, question: Question) -> tuple[str, ...]:
         """The person's Patient IDs at this archive, as its identity node knows them.
@@ -285,7 +288,8 @@ class DicomwebNode:
         path = f"studies/{uid}/series"
         params = [("includefield", "00201209"), ("limit", _MANY)]
         series = _of_study(uid, await self.line.get_json(path, params, accept=MEDIA))
-        uids = [entry.uid.text for entry in series if not entry.instances.text.isdigit()]
+        counts = [count_of(entry.instances.text) for entry in series]
+        uids = [entry.uid.text for entry, count in zip(series, counts, strict=True) if count is None]
         if not all(DICOM_UID.fullmatch(series_uid) for series_uid in uids):
             raise NodeFaulty("answered with a series that cannot be read")
         bodies = await all_of(
@@ -297,9 +301,8 @@ class DicomwebNode:
             one.uid.text not in ("", own) for own, held in zip(uids, instances, strict=True) for one in held
         ):
             raise NodeFaulty("answered with an instance of another series")
-        stated = sum(int(entry.instances.text) for entry in series if entry.instances.text.isdigit())
         modalities = tuple(entry.modality.text for entry in series)
-        return modalities, stated + sum(len(held) for held in instances)
+        return modalities, sum(count or 0 for count in counts) + sum(len(held) for held in instances)
 
 
 def _shown(result: Result, shown: Shown | None) -> Result:

@@ -8,6 +8,8 @@ images are had from, which is never the archive itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -31,13 +33,16 @@ _FIELDS = ("00080061", "00081030", "00201206", "00201208", "00080201")
 _SCHEME = "http://dicom.nema.org/resources/ontology/DCM"
 
 
-async def search(node: DicomwebNode, question: Question, images: str) -> Answer:
+async def search(
+    node: DicomwebNode, question: Question, images: str, mend: Callable[[str], str] = str
+) -> Answer:
     """The person's studies as ``matches``; ``images`` is the address of the DICOMweb service that gives them
-    out. Never raises for the archive's failures."""
+    out, and ``mend`` puts texts right that archives read in another character set. Never raises for the
+    archive's failures."""
     answer = await listed(node, question, "studies", [("includefield", tag) for tag in _FIELDS])
     matches = []
     for study in _studies(b"[%s]" % b",".join(one.raw for one in answer.listed)):
-        raw = Raw(_resource(study, node.institution, images))
+        raw = Raw(_resource(study, node.institution, images, mend))
         head = read_fhir(raw, Head)
         when = reach(head.started)
         if not when or when[1] > question.since.timestamp():
@@ -47,7 +52,14 @@ async def search(node: DicomwebNode, question: Question, images: str) -> Answer:
     )
 
 
-async def read(node: DicomwebNode, identities: FhirNode, question: Question, uid: str, images: str) -> Answer:
+async def read(
+    node: DicomwebNode,
+    identities: FhirNode,
+    question: Question,
+    uid: str,
+    images: str,
+    mend: Callable[[str], str] = str,
+) -> Answer:
     """One study as ``copy``, of the person whom ``identities`` knows by its Patient ID; ``empty`` where there
     is none. Never raises for the nodes' failures."""
 
@@ -64,7 +76,7 @@ async def read(node: DicomwebNode, identities: FhirNode, question: Question, uid
             raise NodeFaulty("answered with another study than the one asked for")
         number = study.patient_id.text
         whose = await identities.whose(f"{MRN}{node.institution}", number) if number else ()
-        return Heard(copy=Copy(raw=_resource(study, node.institution, images), whose=whose))
+        return Heard(copy=Copy(raw=_resource(study, node.institution, images, mend), whose=whose))
 
     return await answer_of(node, question, question.budget, ask())
 
@@ -76,10 +88,9 @@ def _studies(body: bytes) -> tuple[Study, ...]:
         raise NodeFaulty("answered with studies that cannot be read") from None
 
 
-def _resource(study: Study, institution: str, images: str) -> bytes:
-    uid, number, description = study.uid.text, study.patient_id.text, study.description.text
+def _resource(study: Study, institution: str, images: str, mend: Callable[[str], str]) -> bytes:
+    uid, number, description = study.uid.text, study.patient_id.text, mend(study.description.text)
     performed, _ = study.performed
-    day = study.date.text
     told: dict[str, Any] = {
         "resourceType": TYPE,
         "id": uid,
@@ -99,18 +110,26 @@ def _resource(study: Study, institution: str, images: str) -> bytes:
         "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}],
         "status": "available",
     }
-    codes = [code for text in study.modalities.texts for code in text.split("\\") if code]
+    codes = [code for text in study.modalities.texts for code in text.replace("\\", " ").split()]
     if codes:
         told["modality"] = [{"system": _SCHEME, "code": code} for code in dict.fromkeys(codes)]
     told["subject"] = {"identifier": {"system": f"{MRN}{institution}", "value": number}}
     if performed:
         told["started"] = performed.isoformat()
-    elif len(day) == 8 and day.isascii() and day.isdigit():
-        told["started"] = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    elif day := _day(study.date.text):
+        told["started"] = day
     told["endpoint"] = [{"reference": "#images"}]
     for name, element in (("numberOfSeries", study.series), ("numberOfInstances", study.instances)):
-        if element.text.isascii() and element.text.isdigit():
-            told[name] = int(element.text[:9])
+        if element.text.isascii() and element.text.isdigit() and len(element.text) < 10:
+            told[name] = int(element.text)
     if description and "\ufffd" not in description:
         told["description"] = description
     return msgspec.json.encode(told)
+
+
+def _day(text: str) -> str:
+    """A date (VR DA) as FHIR writes it; nothing where there is no such day."""
+    try:
+        return date.fromisoformat(text).isoformat() if len(text) == 8 and text.isdigit() else ""
+    except ValueError:
+        return ""

@@ -21,6 +21,8 @@ from adapters.transport import Reply, Timeouts
 MEDIA = "application/dicom+json"
 PROCESSING = 0x0110
 """Failure Reason (0008,1197) where the archive gives none (PS3.7 annex C)."""
+_OF_THE_FILES = (400, 406, 409, 413, 415, 422)
+"""Statuses that refuse what was sent; others are between the archive and this gateway."""
 _PIECE = 256 * 1024
 _TIMES = Timeouts(connect=5.0, write=10.0, first_byte=120.0, between_bytes=10.0, total=3600.0)
 """An archive may write for a while what it has taken; that nothing moves, it is not waited for so long."""
@@ -43,7 +45,7 @@ class Stored(Struct, frozen=True):
 
 
 class _Texts(Struct):
-    values: tuple[str, ...] = field(default=(), name="Value")
+    values: tuple[str | None, ...] = field(default=(), name="Value")
 
 
 class _Numbers(Struct):
@@ -66,7 +68,8 @@ class _Said(Struct):
 
 
 async def store(line: Line, data: bytes | mmap, instances: Sequence[Outgoing]) -> Mapping[str, Stored]:
-    """Send instances, which lie in ``data``, in one request: what the archive made of each, by its UID.
+    """Send instances, which lie in ``data``, in one request: what the archive made of each, by its UID;
+    nothing at all where it refused them together, or named none of them.
 
     Raises:
         NodeError: it gave no answer from which that can be told.
@@ -102,9 +105,13 @@ def _read(reply: Reply, uids: Sequence[str]) -> Mapping[str, Stored]:
     try:
         said = msgspec.json.decode(reply.body, type=_Said, strict=False)
     except msgspec.MsgspecError:
+        said = _Said()
+    if not (said.referenced.values or said.failed.values):
+        if 200 <= reply.status < 300 or reply.status in _OF_THE_FILES:
+            return {}
         if 400 <= reply.status < 500:
-            raise NodeRefused(f"stored nothing: refused with status {reply.status}") from None
-        raise NodeFaulty(f"did not say what it stored: answered with status {reply.status}") from None
+            raise NodeRefused(f"stored nothing: refused with status {reply.status}")
+        raise NodeFaulty(f"did not say what it stored: answered with status {reply.status}")
     stored = {
         one.uid.values[0]: Stored(warning=next(iter(one.warning.values), 0))
         for one in said.referenced.values
@@ -124,8 +131,9 @@ class _Study(Struct):
     patient: _Texts = field(default_factory=_Texts, name="00100020")
 
 
-async def patient_of(line: Line, study: str) -> str | None:
-    """The Patient ID that a study has at an archive; None where the archive has no such study.
+async def patients_of(line: Line, study: str) -> frozenset[str]:
+    """The Patient IDs that a study has at an archive, empty for one that has none; nothing where the archive
+    has no such study.
 
     Raises:
         NodeError: it did not say.
@@ -138,4 +146,4 @@ async def patient_of(line: Line, study: str) -> str | None:
         raise NodeFaulty("answered a query with something that is no DICOM JSON list") from None
     if any(one.uid.values != (study,) for one in found):
         raise NodeFaulty("answered with another study than the one asked for")
-    return next((one.patient.values[0].strip() if one.patient.values else "" for one in found), None)
+    return frozenset((one.patient.values[0] or "").strip() if one.patient.values else "" for one in found)

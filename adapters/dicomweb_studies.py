@@ -7,6 +7,7 @@ state it; they count where they are of one of the person's studies. The objects 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Literal
@@ -23,77 +24,69 @@ from adapters.node import Answer, Listed, Node, Question
 from quality.record import DICOM_UID
 
 Level = Literal["studies", "series", "instances"]
+Members = dict[str, Raw]
 Pairs = Sequence[tuple[str, str]]
 
 _PATIENT_ID, _STUDY_UID, _SERIES_UID = "00100020", "0020000D", "0020000E"
+_INSTANCE_UID = "00080018"
 _MODALITIES = "00080061"
+_OF_STUDIES = frozenset((_MODALITIES, "00080020", "00080030", "00080050", "00080090", "00081030"))
+_OF_STUDIES |= {"00100010", "00100030", "00100040", "00200010", "00201206", "00201208"}
+"""What of a study and its patient is searched by among series and instances, too (PS3.18 table 10.6.1-5), and
+what is counted or shown of them: few archives repeat all of it there."""
 _FILES = 'multipart/related; type="application/dicom"'
-_COUNTED = 16
-"""Of how many studies of one list images are counted."""
+_COUNTED, _COUNTING_S = 64, 1.0
+"""Of how many studies of one list images are counted, and for how long: a list is better than its counts."""
 _EACH = 50
 """How many studies are asked for one by one."""
 _MANY = "10000"  # archives bound an answer that names no limit
 
 
-class _Texts(Struct, frozen=True, gc=False):
+class _Values(Struct, frozen=True, gc=False):
     values: tuple[str | int | float | None, ...] = field(default=(), name="Value")
 
-    @property
-    def text(self) -> str:
-        value = self.values[0] if self.values else None
-        return "" if value is None else str(value).strip(" \0")
 
-
-_NONE, _ABSENT = _Texts(), Raw()
-
-
-class _Named(Struct, frozen=True, gc=False, kw_only=True):
-    """By what an object of each level is known, and how many instances it has (PS3.18 §F.2)."""
-
-    number: _Texts = field(default=_NONE, name=_PATIENT_ID)
-    study: _Texts = field(default=_NONE, name=_STUDY_UID)
-    series: _Texts = field(default=_NONE, name=_SERIES_UID)
-    instance: _Texts = field(default=_NONE, name="00080018")
-    in_study: _Texts = field(default=_NONE, name="00201208")
-    in_series: _Texts = field(default=_NONE, name="00201209")
-    date: _Texts = field(default=_NONE, name="00080020")
-    time: _Texts = field(default=_NONE, name="00080030")
-    issuer: Raw = field(default=_ABSENT, name="00100021")
-    others: Raw = field(default=_ABSENT, name="00101002")
-    private: Raw = field(default=_ABSENT, name="00770010")
-
-    def uid(self, level: Level) -> str:
-        own = self.study if level == "studies" else self.series if level == "series" else self.instance
-        return own.text if DICOM_UID.fullmatch(own.text) else ""
-
-    def held(self, level: Level) -> int:
-        if level == "instances":
-            return -1
-        stated = (self.in_study if level == "studies" else self.in_series).text
-        return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else -1
-
-    def order(self, uid: str) -> str:
-        at = self.date.text + self.time.text
-        return f"{at if at.isdigit() else ''.join(filter(str.isdigit, at))} {uid}"
-
-
-class _Object(Struct, frozen=True, gc=False):
-    """An object of an answer: its bytes, its elements, and by what it is known."""
-
-    raw: Raw
-    members: dict[str, Raw]
-    named: _Named
-
-    def listed(self, level: Level, uid: str, number: str, node: str) -> Listed:
-        named = self.named
-        plain = named.issuer is _ABSENT and named.others is _ABSENT and named.private is _ABSENT
-        return Listed(uid, self.raw, self.members, number, named.held(level), node, named.order(uid), plain)
-
-
-_TEXTS = msgspec.json.Decoder(_Texts)
 _RAWS = msgspec.json.Decoder(tuple[Raw, ...])
-_MEMBERS = msgspec.json.Decoder(tuple[dict[str, Raw], ...])
-_NAMED = msgspec.json.Decoder(tuple[_Named, ...])
+_OBJECTS = msgspec.json.Decoder(list[Members])
+_VALUES = msgspec.json.Decoder(_Values)
+_DATE, _TIME = "00080020", "00080030"
+_UIDS: Mapping[Level, str] = {"studies": _STUDY_UID, "series": _SERIES_UID, "instances": _INSTANCE_UID}
+_COUNTS: Mapping[Level, str] = {"studies": "00201208", "series": "00201209"}
+
+
+class _Texts(dict[bytes, str]):
+    """The first value of each element of an answer as text, empty where there is none; elements that are
+    alike, as most dates and counts are, are read once. Raises MsgspecError for what is no element."""
+
+    def __init__(self) -> None:
+        self[b""] = ""
+
+    def __missing__(self, element: bytes) -> str:
+        text = self[element] = _text(element)
+        return text
+
+    def of(self, members: Members, tag: str) -> str:
+        """The text of an element of an object."""
+        return self[bytes(members.get(tag, b""))]
+
+    def listed(self, members: Members, level: Level, number: str, node: str) -> Listed | None:
+        """An object of a patient; None where it has no UID."""
+        uid = _text(members.get(_UIDS[level], b"{}"))
+        if not DICOM_UID.fullmatch(uid):
+            return None
+        if level == "instances":
+            return Listed(uid, members, number, -1, node)
+        get = members.get
+        count = self[bytes(get(_COUNTS[level], b""))]
+        held = int(count) if count.isascii() and count.isdigit() and len(count) < 10 else -1
+        at = self[bytes(get(_DATE, b""))] + self[bytes(get(_TIME, b""))]
+        at = at if at.isdigit() else "".join(filter(str.isdigit, at))
+        return Listed(uid, members, number, held, node, f"{at} {uid}")
+
+
+def _text(element: bytes | Raw) -> str:
+    values = _VALUES.decode(element).values
+    return "" if not values or values[0] is None else str(values[0]).strip(" \0")
 
 
 class Reach(Struct, frozen=True):
@@ -174,6 +167,25 @@ async def behind(
     return await answer_of(node, question, question.budget, ask())
 
 
+async def undivided(node: DicomwebNode, question: Question, study: str, number: str) -> bool:
+    """Whether all that an archive has under a study's UID is the person's, who has this Patient ID there. An
+    archive that has the study of two patients gives out images by its UID without telling them apart.
+
+    Raises:
+        NodeError: it could not be asked.
+    """
+    body = await node.line.get_json(
+        "studies", (("StudyInstanceUID", study), ("includefield", _PATIENT_ID)), accept=MEDIA
+    )
+    texts = _Texts()
+    try:
+        there = [one for one in _objects(body) if texts.of(one, _STUDY_UID) == study]
+        found = {texts.of(one, _PATIENT_ID) for one in there}
+    except msgspec.MsgspecError:
+        raise NodeFaulty("answered with a study that cannot be read") from None
+    return found <= {number} or found <= {*await node.numbers(question)}
+
+
 async def beginning(archive: Archive, study: str, most: int) -> bytes:
     """The first bytes of an image of a study (a DICOM file), and no more than ``most``: what its header says.
 
@@ -183,10 +195,13 @@ async def beginning(archive: Archive, study: str, most: int) -> bytes:
     reach = archive.reach
     path, params = f"{reach.root}studies/{study}/instances", (("limit", "1"), ("includefield", _SERIES_UID))
     told = await reach.line.get_json(path, params, accept=MEDIA, credentials=reach.headers)
-    one = next(iter(_objects(told)), None)
-    if one is None or not (one.named.uid("series") and one.named.uid("instances")):
+    one, texts = next(iter(_objects(told)), {}), _Texts()
+    try:
+        series, instance = texts.of(one, _SERIES_UID), texts.of(one, _INSTANCE_UID)
+    except msgspec.MsgspecError:
+        series = instance = ""
+    if not (DICOM_UID.fullmatch(series) and DICOM_UID.fullmatch(instance)):
         raise NodeFaulty("listed no instance of a study that it has")
-    series, instance = one.named.uid("series"), one.named.uid("instances")
     path = f"{reach.root}studies/{study}/series/{series}/instances/{instance}"
     body = bytearray()
     async with reach.line.stream(path, accept=_FILES, headers=reach.headers) as incoming:
@@ -214,14 +229,18 @@ def listed_of(
 
 
 def _listed(
-    objects: Iterable[_Object | None], level: Level, number: str, node: str = ""
+    objects: Iterable[Members], level: Level, number: str, node: str = ""
 ) -> tuple[list[Listed], list[str]]:
-    found, odd = list[Listed](), list[str]()
-    for index, one in enumerate(objects):
-        if one and one.named.number.text != number:
-            raise NodeFaulty(f"answered with another person's resource: {level} of another Patient ID")
-        if one and (uid := one.named.uid(level)):
-            found.append(one.listed(level, uid, number, node))
+    found, odd, texts = list[Listed](), list[str](), _Texts()
+    for index, members in enumerate(objects):
+        try:
+            if members and texts.of(members, _PATIENT_ID) != number:
+                raise NodeFaulty(f"answered with another person's resource: {level} of another Patient ID")
+            listed = texts.listed(members, level, number, node)
+        except msgspec.MsgspecError:
+            listed = None
+        if listed:
+            found.append(listed)
         else:
             odd.append(f"{level}[{index}]")
     return found, odd
@@ -236,21 +255,25 @@ def listed_in(body: bytes, level: Level, number: str) -> tuple[list[Listed], lis
     return _listed(_objects(body), level, number)
 
 
-def _objects(body: bytes) -> Sequence[_Object | None]:
-    """The objects of an answer, None for each that cannot be read. Raises NodeFaulty."""
+def _objects(body: bytes) -> list[Members]:
+    """The objects of an answer, an empty one for each that cannot be read. Raises NodeFaulty."""
     if not body:
-        return ()
+        return []
     try:
-        return list(map(_Object, _RAWS.decode(body), _MEMBERS.decode(body), _NAMED.decode(body)))
+        return _OBJECTS.decode(body)
     except msgspec.MsgspecError:
         pass
     try:
-        raws = _RAWS.decode(body)
+        return [_members(raw) for raw in _RAWS.decode(body)]
     except msgspec.MsgspecError:
         raise NodeFaulty("answered a query with something that is no DICOM JSON list") from None
-    if len(raws) == 1:
-        return (None,)
-    return [one for raw in raws for one in _objects(b"[%b]" % raw)]
+
+
+def _members(raw: Raw) -> Members:
+    try:
+        return msgspec.json.decode(raw, type=Members)
+    except msgspec.MsgspecError:
+        return {}
 
 
 async def _of_number(node: DicomwebNode, number: str, level: Level, params: Pairs) -> _Told:
@@ -259,7 +282,7 @@ async def _of_number(node: DicomwebNode, number: str, level: Level, params: Pair
         body = await node.line.get_json(level, [*asked, *params], accept=MEDIA)
         found, odd = listed_in(body, level, number)
         return _Told(found, odd, body)
-    fields = [pair for pair in params if pair[0] == "includefield"]
+    fields = [pair for pair in params if pair[1] in _OF_STUDIES]
     studies = await _of_number(node, number, "studies", fields)
     if ("includefield", _MODALITIES) in fields:
         studies = replace(studies, found=await _counted(node, studies.found))
@@ -275,14 +298,13 @@ async def _of_number(node: DicomwebNode, number: str, level: Level, params: Pair
 
 
 def _with_study(found: Sequence[Listed], studies: Sequence[Listed], tags: Set[str]) -> list[Listed]:
-    """Series or instances with what is asked of their studies and few archives repeat (PS3.18 table 10.6.1-5
-    has them searched by it)."""
+    """Series or instances with what their studies say and they do not."""
     above = {one.uid: {tag: one.members[tag] for tag in tags & one.members.keys()} for one in studies}
     if not any(above.values()):
         return [*found]
     whole = []
     for one in found:
-        held = above.get(_TEXTS.decode(one.members[_STUDY_UID]).text, {})
+        held = above.get(msgspec.json.decode(one.members[_STUDY_UID])["Value"][0].strip(" \0"), {})
         whole.append(with_elements(one, {tag: raw for tag, raw in held.items() if tag not in one.members}))
     return whole
 
@@ -310,20 +332,23 @@ async def _search(
         body = await reach.line.get_json(f"{reach.root}{path}", told, accept=MEDIA, credentials=reach.headers)
     except NodeMissing:
         return _Told([], [], b"")
-    found, odd = list[Listed](), list[str]()
-    for index, found_one in enumerate(_objects(body)):
-        if found_one is None or not (uid := found_one.named.uid(level)):
+    found, odd, texts = list[Listed](), list[str](), _Texts()
+    for index, members in enumerate(_objects(body)):
+        try:
+            number, of, within = (texts.of(members, tag) for tag in (_PATIENT_ID, _STUDY_UID, _SERIES_UID))
+            listed = texts.listed(members, level, one.number, one.node)
+        except msgspec.MsgspecError:
+            listed = None
+        if listed is None:
             odd.append(f"{level}[{index}]")
             continue
-        named = found_one.named
-        other = named.number.text not in ("", one.number) and not one.node
-        if other or (named.study.text or study) not in studies:
+        other = number not in ("", one.number) and not one.node
+        if other or (of or study) not in studies:
             raise NodeFaulty(f"answered with another person's resource: {level} of a study that is not his")
-        if series and named.series.text not in ("", series):
+        if series and within not in ("", series):
             raise NodeFaulty(f"answered with {level} of another series")
-        listed = found_one.listed(level, uid, one.number, one.node)
-        places = ((_STUDY_UID, study, named.study), (_SERIES_UID, series, named.series))
-        silent = {tag: element("UI", held) for tag, held, said in places if held and not said.text}
+        places = ((_STUDY_UID, study, of), (_SERIES_UID, series, within))
+        silent = {tag: element("UI", held) for tag, held, said in places if held and not said}
         found.append(with_elements(listed, silent))
     return _Told(found, odd, body)
 
@@ -339,19 +364,24 @@ def element(vr: str, *values: str | int) -> Raw:
 
 def with_elements(listed: Listed, elements: Mapping[str, Raw]) -> Listed:
     """An object with further elements, or others."""
-    if not elements:
-        return listed
-    members = {**listed.members, **elements}
-    return replace(listed, raw=Raw(msgspec.json.encode(members, order="sorted")), members=members)
+    return replace(listed, members={**listed.members, **elements}) if elements else listed
 
 
 async def _counted(node: DicomwebNode, found: Sequence[Listed]) -> list[Listed]:
     """Studies with their modalities and numbers, counted by series where their archive does not know them
-    (PS3.18 table 10.6.3-3 has them for every study)."""
-    unknown = [one for one in found if one.instances < 0 or not _says(one, _MODALITIES)][:_COUNTED]
-    counts = await all_of(_count(node, one) for one in unknown)
-    counted = {one.uid: count for one, count in zip(unknown, counts, strict=True)}
-    return [counted.get(one.uid, one) for one in found] if counted else [*found]
+    (PS3.18 table 10.6.3-3 has them for every study), of the newest."""
+    unknown = [one for one in found if one.instances < 0 or not _says(one, _MODALITIES)]
+    if not unknown:
+        return [*found]
+    newest = sorted(unknown, key=lambda one: one.order, reverse=True)[:_COUNTED]
+    tasks = [asyncio.create_task(_count(node, one)) for one in newest]
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=_COUNTING_S)
+    finally:
+        for task in tasks:
+            task.cancel()
+    counted = {one.uid: one for one in (task.result() for task in done)}
+    return [counted.get(one.uid, one) for one in found]
 
 
 def _says(listed: Listed, tag: str) -> bool:

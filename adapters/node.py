@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, Protocol
 
+import msgspec
 from msgspec import Raw, Struct
 
 from adapters.fhir_read import Head
@@ -104,20 +105,22 @@ class Copy(Struct, frozen=True, kw_only=True):
 
 
 class Listed(Struct, frozen=True, gc=False):
-    """A study, series or instance of the person's as an archive told it: its own UID, the bytes of its DICOM
-    JSON object and of each element of that by its tag (PS3.18 F.2), the Patient ID it has there, how many
-    instances that archive says it holds (-1: it does not say), and where it stands behind another gateway:
-    the way from there to its node. ``order``: text by which newer studies sort after older ones. ``plain``:
-    it says nothing of Issuer of Patient ID, Other Patient IDs, or private attributes of group 0077."""
+    """A study, series or instance of the person's as an archive told it: its own UID, the bytes of each
+    element of its DICOM JSON object by its tag (PS3.18 F.2), the Patient ID it has there, how many instances
+    that archive says it holds (-1: it does not say), and where it stands behind another gateway: the way from
+    there to its node. ``order``: text by which newer studies sort after older ones."""
 
     uid: str
-    raw: Raw
     members: dict[str, Raw]
     number: str
     instances: int = -1
     node: str = ""
     order: str = ""
-    plain: bool = False
+
+    @property
+    def raw(self) -> Raw:
+        """The object."""
+        return Raw(msgspec.json.encode(self.members))
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -65,6 +65,11 @@ class Shown(Struct, frozen=True):
     header: Header | None = None
 
 
+def count_of(text: str) -> int | None:
+    """A number of instances, where this is one that can be (an IS has twelve characters at most)."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None
+
+
 class _Values(Struct, frozen=True):
     values: tuple[str | int | float | None, ...] = field(default=(), name="Value")
 
@@ -86,8 +91,7 @@ class _Entry(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        text = self.count.text
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return count_of(self.count.text) or 0
 
 
 class _Kept(Struct, frozen=True):
@@ -188,8 +192,8 @@ class Presence:
             return _GONE
         written = await self._notes(path, notes)
         header = await _read(header_of, data)
-        if header and header.study not in ("", uid):
-            raise NodeFaulty("answered with an image of another study")
+        if header is None or header.study not in ("", uid):
+            raise NodeFaulty("answered with an image of another study, or none that can be read")
         telling = [note for note in written if note.about and (note.rejects or note.manifest)]
         held, expected = stated, None
         if telling:

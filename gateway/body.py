@@ -33,8 +33,7 @@ _NAMED_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field 
 class BadBody(Exception):
     """A body that is not read. ``field`` is its path (``planned[0].items``; ``body`` for the whole).
 
-    ``status``: 400 encoding, syntax, repeated names; 408 too slow; 413 too large; 415 media type; 422
-    content.
+    ``status``: 400 encoding, syntax, repeated names; 413 too large; 415 media type; 422 content.
     No attribute repeats a value of the body.
     """
 

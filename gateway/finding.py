@@ -15,6 +15,7 @@ from adapters import Answer, DicomwebNode, FhirNode, Node, PeerGateway, Question
 from adapters.published import PublishedNode
 from adapters.store import Document
 from gateway.evidence import Evidence
+from gateway.imaging.texts import repaired
 from gateway.marks.marking import BORROWED
 from gateway.marks.withdrawing import AMENDING
 from gateway.nodes import Unusable
@@ -85,7 +86,7 @@ async def search(
     if isinstance(node, PeerGateway):
         return await node.search(question, type_, bound, conditions)
     if isinstance(node, DicomwebNode) and type_ == dicomweb_fhir.TYPE:
-        return await dicomweb_fhir.search(node, question, images)
+        return await dicomweb_fhir.search(node, question, images, repaired)
     if isinstance(node, Unusable):
         return await node.prior(question)
     return unasked(node)

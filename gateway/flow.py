@@ -54,7 +54,7 @@ OPEN = ("/health/", "/metrics")
 TELL_S = 1.0
 """How often the log says at most that requests are refused."""
 
-_LIST = re.compile(r"/(studies|series|instances)$")  # of QIDO-RS: short, like other searches
+_LIST = re.compile(r"/(studies|series|instances)/?$")  # of QIDO-RS: short, like other searches
 _WAITED: ContextVar[float] = ContextVar("waited", default=0.0)
 
 

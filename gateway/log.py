@@ -21,7 +21,7 @@ EVENTS: dict[str, frozenset[str]] = {
     "stopped": frozenset({"name"}),
     "draining": frozenset({"requests"}),
     "drained": frozenset({"left", "took_ms"}),
-    "requests_shed": frozenset({"refused", "in_flight"}),
+    "requests_shed": frozenset({"refused", "in_flight", "request", "method", "route", "status", "code"}),
     "check_answered": frozenset(
         {"check", "client", "face", "verdicts", "nodes", "took_ms", "ledger_index", "replayed"}
     ),

@@ -52,6 +52,7 @@ from gateway.finding import unasked
 from gateway.flow import waited_s
 from gateway.holding import kept_of
 from gateway.ids import new_id
+from gateway.imaging.texts import repaired
 from gateway.model import ConsentRule
 from gateway.nodes import Unusable
 from gateway.persons.consent import BREAK_GLASS
@@ -228,7 +229,7 @@ class Reading:
         listed = place.type == dicomweb_fhir.TYPE and not (rest or place.version)
         if isinstance(node, DicomwebNode) and listed and (known := identities_of(self._gateway, node.id)):
             images = f"{self._gateway.settings.base_url}/dicomweb"
-            return await dicomweb_fhir.read(node, known, question, place.id, images)
+            return await dicomweb_fhir.read(node, known, question, place.id, images, repaired)
         return unasked(node)
 
     async def _one(self, place: Place, question: Question) -> tuple[Sought, str, Copy]:

@@ -32,8 +32,9 @@ AHEAD = 256
 """Requests of one connection that may wait for the answer to the one before; nobody in earnest sends many."""
 ARRIVE_S = 30.0
 """Seconds for a whole request, from its first byte or from when the connection was made."""
-UPLOADS = "/dicomweb/"
-"""Where addresses begin whose requests may take longer, as long as they make progress: images are stored."""
+UPLOADS = ("/dicomweb/", "/studies")
+"""Where addresses begin whose requests may take longer, as long as they make progress: images are stored, by
+a gateway or (:mod:`gateway.bridge`) in front of an archive."""
 TAKE_S, TAKE_BYTES = 10.0, 16_384
 """Whoever takes in less of an answer than so many bytes in so many seconds, or sends less of what he stores,
 keeps others from their turns."""

@@ -143,12 +143,14 @@ def begins(data: bytes) -> bool:
 
 
 def header_of(data: bytes) -> Header | None:
-    """What the beginning of a DICOM file says; None where it cannot be read as one.
+    """What the beginning of a DICOM file says; None where it cannot be read as one, or says nothing.
 
-    Whatever the bytes are, nothing is raised. A deflated file is not read.
+    Whatever the bytes are, nothing is raised. Of a deflated file nothing is read and nothing kept.
     """
-    if not begins(data) or deflated(data):
+    if not begins(data):
         return None
+    if deflated(data):
+        return Header()
     try:
         with quietly():
             return _header(_read(data))
@@ -253,8 +255,10 @@ def _read(data: bytes) -> Dataset:
     return read_partial(file, stop_when=past, force=True, specific_tags=wanted)
 
 
-def _header(dataset: Dataset) -> Header:
+def _header(dataset: Dataset) -> Header | None:
     said = {name: text for name in _ATTRIBUTES if (text := _text(dataset, name))}
+    if not said:
+        return None
     sides = {said[name] for name in _SIDES if said.get(name) in ("L", "R", "B")}
     texts = " ".join(said.get(name, "") for name in _TEXTS).upper()
     side = next(iter(sides)) if len(sides) == 1 else ""

@@ -31,7 +31,7 @@ from recognition import Result
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(?:[<>≤≥]=?\s*)?{_NUMBER}|{_NUMBER}\s*(?:-|~|--)\s*{_NUMBER}|\d+\s*:\s*\d+")
-DICOM_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
+DICOM_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*+)(?:\.(?:0|[1-9][0-9]*+))*+")
 
 
 def assess(result: Result, now: datetime) -> tuple[str, ...]:

@@ -1,21 +1,18 @@
-"""What the bridge answers: instances and metadata piece by piece as they come, and what became of a store."""
+"""What the bridge answers: matches, instances and metadata, these piece by piece as they come."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from http import HTTPStatus
 from typing import Any, TypeVar
 
-import msgspec
+import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapters.errors import NodeError, NodeFaulty
 from gateway.bridge.searching import Found
-from gateway.bridge.storing import SUCCESS, Stored
 from gateway.bridge.transfer import Transfer
 from gateway.bridge.values import Arrived, Wanted
 from gateway.errors import NotAcceptable
@@ -87,8 +84,7 @@ def listed(found: Found) -> Response:
     headers = (
         {"Warning": ", ".join(f'299 bridge: "{one}"' for one in found.warnings)} if found.warnings else {}
     )
-    body = json.dumps(found.matches, ensure_ascii=False)  # which takes pydicom's kinds of str, int and float
-    return Response(body.encode(errors="replace"), 200, headers, JSON)
+    return Response(orjson.dumps(found.matches), 200, headers, JSON)
 
 
 def held_to(taken: Accepted, resource: str, media: str, syntax: str) -> bool:
@@ -141,25 +137,21 @@ async def metadata(transfer: Transfer, first: Arrived, base: str, patience: floa
     yield b"]"
 
 
-def frames(found: Sequence[Frame], taken: Accepted) -> Response:
-    """Frames, or a bulk value: one part alone where that is what the caller takes."""
+async def frames(arrived: Arrived, read: Callable[[bytes], Sequence[Frame]], taken: Accepted) -> Response:
+    """Frames, or a bulk value, of an instance: one part alone where that is what the caller takes.
+
+    Raises:
+        NotAcceptable: the caller does not take them as they are, or it is too large to be taken apart.
+    """
+    if arrived.size > _TAKEN_APART:
+        raise NotAcceptable("this instance is too large to be taken apart here; retrieve the instance")
+    found = await asyncio.to_thread(lambda: read(arrived.path.read_bytes()))
     single = [held_to(taken, "this", one.media, one.syntax) for one in found]
     if single == [True]:
         return Response(found[0].data, media_type=_typed(found[0]))
     boundary = new_boundary()
     body = b"".join(_opening(boundary, _typed(one)) + one.data + b"\r\n" for one in found)
     return Response(body + f"--{boundary}--\r\n".encode(), media_type=related(found[0].media, boundary))
-
-
-def whole(arrived: Arrived) -> bytes:
-    """The file of an instance that is to be taken apart.
-
-    Raises:
-        NotAcceptable: it is too large for that.
-    """
-    if arrived.size > _TAKEN_APART:
-        raise NotAcceptable("this instance is too large to be taken apart here; retrieve the instance")
-    return arrived.path.read_bytes()
 
 
 def new_boundary() -> str:
@@ -176,45 +168,6 @@ def place(base: str, which: Wanted) -> str:
     """The address of a study, a series or an instance."""
     steps = zip(("studies", "series", "instances"), (which.study, which.series, which.instance), strict=True)
     return "/".join([base, *(f"{name}/{uid}" for name, uid in steps if uid)])
-
-
-def stored(results: Sequence[Stored], base: str) -> Response:
-    """What became of the instances of a store (PS3.18 section 10.5.3)."""
-    kept, failed = [one for one in results if one.kept], [one for one in results if not one.kept]
-    told: dict[str, Any] = {}
-    if failed:
-        told["00081198"] = _sequence({**_reference(one), "00081197": _status(one)} for one in failed)
-    if kept:
-        told["00081199"] = _sequence(_kept(one, base) for one in kept)
-    studies = {one.study for one in kept}
-    if len(studies) == 1:
-        told = {"00081190": _url(place(base, Wanted(*studies))), **told}
-    all_well = all(one.status == SUCCESS for one in results)
-    status = HTTPStatus.OK if all_well else HTTPStatus.ACCEPTED if kept else HTTPStatus.CONFLICT
-    return Response(msgspec.json.encode(told), status, media_type=JSON)
-
-
-def _kept(one: Stored, base: str) -> dict[str, Any]:
-    which = Wanted(one.study, one.series, one.instance)
-    warning = {} if one.status == SUCCESS else {"00081196": _status(one)}
-    return {**_reference(one), "00081190": _url(place(base, which)), **warning}
-
-
-def _reference(one: Stored) -> dict[str, Any]:
-    named = {"00081150": one.sop_class, "00081155": one.instance}
-    return {tag: {"vr": "UI", "Value": [uid]} for tag, uid in named.items() if uid}
-
-
-def _status(one: Stored) -> dict[str, Any]:
-    return {"vr": "US", "Value": [one.status]}
-
-
-def _url(url: str) -> dict[str, Any]:
-    return {"vr": "UR", "Value": [url]}
-
-
-def _sequence(items: Any) -> dict[str, Any]:
-    return {"vr": "SQ", "Value": list(items)}
 
 
 def _opening(boundary: str, media_type: str) -> bytes:

@@ -8,15 +8,18 @@ loopback or the archive's own network; where it listens elsewhere, it asks for a
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
+import mmap
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from tempfile import TemporaryFile
 from typing import TypeVar
 
+import msgspec
 from pydicom.dataset import Dataset
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -42,27 +45,30 @@ from gateway.errors import (
     NotAcceptable,
     NotAuthenticated,
     NotFound,
+    Overloaded,
     failure_of,
 )
 from gateway.faces.common import Guard, render
-from gateway.imaging.accept import DICOM, JSON, Accepted, Media, Resource, accepted
-from gateway.imaging.parts import Frame, bulk_of, frames_of
+from gateway.imaging.accept import DICOM, JSON, Media, accepted
+from gateway.imaging.addresses import FACE, asked_of
+from gateway.imaging.outcomes import told
+from gateway.imaging.parts import bulk_of, frames_of
 from gateway.imaging.parts_in import Parts, boundary_of
+from gateway.imaging.storing import examined
 from gateway.imaging.values import Level
 from gateway.log import Log
 from quality.record import DICOM_UID
 
 T = TypeVar("T")
-Make = Callable[[Transfer, Arrived], tuple[answers.Pieces, str]]
+Make = Callable[[Transfer, Arrived], Awaitable[Response | tuple[answers.Pieces, str]]]
 
-FRAMES = 1000
-"""Frames of one request."""
 STORED, STORED_BYTES = 10_000, 4 * 1024**3
-"""Instances of one request, and bytes of one of them."""
+"""Instances of one request that stores, and its bytes."""
 
 
 class _Bridge:
-    """The interactions. Retrievals have threads of their own, so that queries do not wait for them."""
+    """The interactions. Retrievals and stores have threads of their own, so that queries do not wait for
+    them, and turns, so that nobody waits for them for ever."""
 
     def __init__(self, archive: Archive, log: Log) -> None:
         self._archive = archive
@@ -70,7 +76,8 @@ class _Bridge:
         self._associations = Associations(archive)
         self._retrieving = Retrieving(self._associations)
         self._queries = ThreadPoolExecutor(archive.associations, thread_name_prefix="bridge-query")
-        self._retrievals = ThreadPoolExecutor(archive.associations, thread_name_prefix="bridge-retrieve")
+        self._transfers = ThreadPoolExecutor(archive.associations, thread_name_prefix="bridge-transfer")
+        self._turns = asyncio.Semaphore(archive.associations)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -82,119 +89,121 @@ class _Bridge:
     async def live(self, _: Request) -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, request: Request) -> Response:
         """Whether the archive answers a C-ECHO."""
-        if not await self._ask(self._echo):
+        if not await answers.unless_gone(request.receive, self._ask(self._echo)):
             raise NodeLate("did not answer a C-ECHO")
         return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def search(self, request: Request) -> Response:
         level: Level = request.scope["path"].rpartition("/")[2]
         pairs, base = request.query_params.multi_items(), _base(request)
-        search = Search(level, pairs, _uids(request), self._find, self._archive.charset, base)
+        search = Search(level, pairs, _uids(request), self._find, self._archive, base)
         return answers.listed(await answers.unless_gone(request.receive, search.run()))
 
-    async def instances(self, request: Request) -> Response:
-        """A study, a series or an instance, each instance a part; one alone may go without."""
-        wanted = _wanted(request)
-        taken = accepted(_resource(wanted), _accept(request), one=bool(wanted.instance))
-        patience, boundary = self._archive.progress_s, answers.new_boundary()
+    async def retrieve(self, request: Request) -> Response:
+        """Instances, each a part (one alone may go without), metadata, frames or a bulk value."""
+        asked = asked_of(FACE + request.scope["path"], request.scope["query_string"], _accept(request))
+        if asked is None or asked.resource in ("rendered", "thumbnail"):
+            raise NotFound("nothing is rendered by this bridge")
+        taken = accepted(asked.resource, asked.accept, one=asked.one)
+        wanted = Wanted(*asked.below.split("/")[1:6:2])
+        base, patience = _base(request), self._archive.progress_s
 
-        def make(transfer: Transfer, first: Arrived) -> tuple[answers.Pieces, str]:
-            if answers.held_to(taken, "an instance", DICOM, first.syntax) and wanted.instance:
+        async def made(transfer: Transfer, first: Arrived) -> Response | tuple[answers.Pieces, str]:
+            match asked.resource:
+                case "metadata":
+                    return answers.metadata(transfer, first, base, patience), JSON
+                case "frames":
+                    return await answers.frames(first, lambda file: frames_of(file, asked.frames), taken)
+                case "bulk":
+                    path = asked.below.partition("/bulkdata/")[2]
+                    return await answers.frames(first, lambda file: (bulk_of(file, path),), taken)
+            if answers.held_to(taken, "an instance", DICOM, first.syntax) and asked.one:
                 return answers.alone(transfer, first, patience), DICOM
+            boundary = answers.new_boundary()
             pieces = answers.parts(transfer, first, taken, boundary, patience)
             return pieces, answers.related(DICOM, boundary)
 
-        return await self._retrieved(request, wanted, make)
-
-    async def metadata(self, request: Request) -> Response:
-        if not accepted("metadata", _accept(request)).takes(Media("", JSON)):
+        if asked.resource == "metadata" and not taken.takes(Media("", JSON)):
             raise NotAcceptable(f"metadata is given as {JSON} here", field="Accept")
-        base, patience = _base(request), self._archive.progress_s
-        return await self._retrieved(
-            request,
-            _wanted(request),
-            lambda transfer, first: (answers.metadata(transfer, first, base, patience), JSON),
-        )
-
-    async def frames(self, request: Request) -> Response:
-        texts = request.path_params["frames"].split(",")
-        if len(texts) > FRAMES or not all(one.isascii() and one.isdigit() and len(one) < 10 for one in texts):
-            raise BadParameter(f"write at most {FRAMES} numbers with commas between them", field="frames")
-        numbers = [int(one) for one in texts]
-        taken = accepted("frames", _accept(request), one=len(numbers) == 1)
-        return await self._taken_apart(request, taken, lambda file: frames_of(file, numbers))
-
-    async def bulk(self, request: Request) -> Response:
-        taken = accepted("bulk", _accept(request))
-        path = request.path_params["path"]
-        return await self._taken_apart(request, taken, lambda file: (bulk_of(file, path),))
+        if asked.resource == "bulk" and not (wanted.instance and "/bulkdata/" in asked.below):
+            raise NotFound("there is nothing at this address")
+        return await self._retrieved(request, wanted, made)
 
     async def store(self, request: Request) -> Response:
         """Instances into the archive, of one study where the address names it."""
-        study = next(iter(_uids(request)), "")
-        with TemporaryFile(prefix="lianren-bridge-") as file:
-            boundary = boundary_of(request.headers.get("Content-Type", ""))
-            parts = Parts(boundary, file.write, most_parts=STORED, most_bytes=STORED_BYTES)
-            try:
+        study, size = next(iter(_uids(request)), ""), 0
+        await self._turn()
+        try:
+            with TemporaryFile(prefix="lianren-bridge-") as file:
+                boundary = boundary_of(request.headers.get("Content-Type", ""))
+                parts = Parts(boundary, file.write, most_parts=STORED, most_bytes=STORED_BYTES)
                 async for piece in request.stream():
+                    size += len(piece)
+                    if size > STORED_BYTES:
+                        raise BadBody("body", f"more than {STORED_BYTES} bytes", "send less at once", 413)
                     parts.feed(piece)
-            except ClientDisconnect:
-                raise BadBody("body", "ended before its end", "send it again", 400) from None
-            parts.end()
-            done = await self._ask(partial(store, self._associations, file, parts.spans, study))
-        return answers.stored(done, _base(request))
+                parts.end()
+                file.flush()
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            good, refused = await asyncio.to_thread(examined, data, parts.spans, STORED_BYTES, study)
+            work = partial(store, self._associations, data, good)
+            kept = await asyncio.get_running_loop().run_in_executor(self._transfers, work)
+        except ClientDisconnect:
+            raise BadBody("body", "ended before its end", "send it again", 400) from None
+        finally:
+            self._turns.release()
+        answered = told(_base(request), good, kept, refused)
+        return Response(msgspec.json.encode(answered.dataset), answered.status, media_type=JSON)
 
     async def refuse(self, request: Request, wrong: Exception) -> Response:
         """What the archive did, as a refusal: 504 where it is late, else 502."""
         assert isinstance(wrong, NodeError)  # noqa: S101 - Starlette hands over what is registered
         self._note(wrong)
         failure = failure_of(wrong)
-        told = Failure(failure.row, f"the archive {wrong.detail}")
-        response = render(told, request.scope["path"], request.scope["state"]["request_id"])
+        named = Failure(failure.row, f"the archive {wrong.detail}")
+        response = render(named, request.scope["path"], request.scope["state"]["request_id"])
         if isinstance(wrong, NodeLate):
             response.status_code = 504
         return response
 
+    async def full(self, guard: Guard, request: Request, wrong: Exception) -> Response:
+        """A disk without room as 503, and what else the system says as what it is."""
+        if isinstance(wrong, OSError) and wrong.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            wrong = Overloaded("the bridge has no room for instances (TMPDIR); ask again later")
+        return await guard.handle(request, wrong)
+
     async def _retrieved(self, request: Request, wanted: Wanted, make: Make) -> Response:
         """What ``make`` makes of a retrieval once its first instance is there."""
-        transfer, end = self._begin(wanted)
+        await answers.unless_gone(request.receive, self._turn())
+        ends = AsyncExitStack()
+        ends.callback(self._turns.release)
         try:
-            first = await self._first(request, transfer)
-            pieces, media_type = make(transfer, first)
+            transfer = Transfer(wanted, self._archive.spool_bytes)
+            future = self._transfers.submit(self._retrieving.run, transfer)
+            ends.push_async_callback(asyncio.to_thread, self._retrieving.stop, transfer)
+            ends.callback(future.cancel)
+            coming = transfer.next(self._archive.progress_s)
+            first = await answers.unless_gone(request.receive, coming)
+            if first is None:
+                raise NotFound("the archive has no such study, series or instance")
+            made = await make(transfer, first)
         except BaseException:
-            await asyncio.shield(end())
+            await asyncio.shield(ends.aclose())
             raise
-        return answers.Streamed(pieces, media_type, end, self._note)
+        if isinstance(made, Response):
+            await asyncio.shield(ends.aclose())
+            return made
+        return answers.Streamed(*made, ends.aclose, self._note)
 
-    async def _taken_apart(
-        self, request: Request, taken: Accepted, read: Callable[[bytes], tuple[Frame, ...]]
-    ) -> Response:
-        """Something of one instance."""
-        transfer, end = self._begin(_wanted(request))
+    async def _turn(self) -> None:
+        """Wait for a turn, which is to be released. Raises Overloaded."""
         try:
-            return answers.frames(read(answers.whole(await self._first(request, transfer))), taken)
-        finally:
-            await asyncio.shield(end())
-
-    def _begin(self, wanted: Wanted) -> tuple[Transfer, answers.End]:
-        """Have the archive asked, and how that is ended."""
-        transfer = Transfer(wanted, self._archive.spool_bytes)
-        future = self._retrievals.submit(self._retrieving.run, transfer)
-
-        async def end() -> None:
-            future.cancel()
-            await asyncio.to_thread(self._retrieving.stop, transfer)
-
-        return transfer, end
-
-    async def _first(self, request: Request, transfer: Transfer) -> Arrived:
-        coming = transfer.next(self._archive.progress_s)
-        first = await answers.unless_gone(request.receive, coming)
-        if first is None:
-            raise NotFound("the archive has no such study, series or instance")
-        return first
+            async with asyncio.timeout(self._archive.progress_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Overloaded("as many transfers as --associations says are under way; ask again") from None
 
     async def _find(self, identifier: Dataset) -> tuple[list[Dataset], bool]:
         stop = threading.Event()
@@ -219,7 +228,7 @@ class _Bridge:
         self._retrieving.close()
         self._associations.close()
         self._queries.shutdown(cancel_futures=True)
-        self._retrievals.shutdown(cancel_futures=True)
+        self._transfers.shutdown(cancel_futures=True)
 
 
 def create_bridge(archive: Archive, log: Log, token: str = "") -> ASGIApp:
@@ -229,7 +238,6 @@ def create_bridge(archive: Archive, log: Log, token: str = "") -> ASGIApp:
     """
     bridge = _Bridge(archive, log)
     study, series = "/studies/{study}", "/studies/{study}/series/{series}"
-    instance = series + "/instances/{instance}"
     searches = (
         "/studies",
         "/series",
@@ -238,23 +246,20 @@ def create_bridge(archive: Archive, log: Log, token: str = "") -> ASGIApp:
         study + "/instances",
         series + "/instances",
     )
-    wanted = (study, series, instance)
     routes = [
         Route("/health/live", bridge.live),
         Route("/health/ready", bridge.ready),
         Route("/studies", bridge.store, methods=["POST"]),
         Route(study, bridge.store, methods=["POST"]),
         *(Route(path, bridge.search) for path in searches),
-        *(Route(path, bridge.instances) for path in wanted),
-        *(Route(path + "/metadata", bridge.metadata) for path in wanted),
-        Route(instance + "/frames/{frames}", bridge.frames),
-        Route(instance + "/bulkdata/{path:path}", bridge.bulk),
+        Route("/studies/{below:path}", bridge.retrieve),
     ]
     app = Starlette(routes=routes, lifespan=bridge.lifespan)
     guard = Guard(_Door(app, token) if token else app, log, explained=True)
     for kind in (BadBody, GatewayError, HTTPException, Exception):
         app.add_exception_handler(kind, guard.handle)
     app.add_exception_handler(NodeError, bridge.refuse)
+    app.add_exception_handler(OSError, partial(bridge.full, guard))
     return guard
 
 
@@ -273,18 +278,9 @@ class _Door:
         await self._app(scope, receive, send)
 
 
-def _wanted(request: Request) -> Wanted:
-    return Wanted(*_uids(request))
-
-
-def _resource(wanted: Wanted) -> Resource:
-    return "instance" if wanted.instance else "series" if wanted.series else "study"
-
-
 def _uids(request: Request) -> list[str]:
     """The UIDs of the address, from the study down."""
-    names = ("study", "series", "instance")
-    uids = [request.path_params[name] for name in names if name in request.path_params]
+    uids = [request.path_params[name] for name in ("study", "series") if name in request.path_params]
     if not all(DICOM_UID.fullmatch(uid) for uid in uids):
         raise BadParameter(
             "no UID: digits in groups with dots between them, at most 64 characters", field="address"
@@ -293,7 +289,7 @@ def _uids(request: Request) -> list[str]:
 
 
 def _accept(request: Request) -> str:
-    return request.query_params.get("accept") or request.headers.get("Accept", "")
+    return request.headers.get("Accept", "")
 
 
 def _base(request: Request) -> str:

@@ -12,11 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from queue import Queue
+from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
 
 import pynetdicom
-from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom import AE, build_context, build_role, dimse_messages, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ABORT, P_DATA
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # the module makes these names when asked
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -34,6 +37,8 @@ ECHO = str(Verification)
 PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 QUERY: Contexts = ((FIND, PLAIN), (MOVE, PLAIN), (ECHO, PLAIN))
 
+MOST_CONTEXTS = 128  # PS3.8 §9.3.2.2: the ids are the odd numbers up to 255
+_AHEAD = 64  # PDUs of at most 16 KB
 _MARGIN_S = 1.0  # an association that is about to be given up is not lent any more
 
 pynetdicom._config.LOG_REQUEST_IDENTIFIERS = False
@@ -43,7 +48,6 @@ pynetdicom._config.STORE_RECV_CHUNKED_DATASET = True  # an instance of any size 
 pynetdicom._config.STORE_SEND_CHUNKED_DATASET = True
 pynetdicom._config.UNRESTRICTED_STORAGE_SERVICE = True
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-
 
 Result = TypeVar("Result")
 
@@ -79,8 +83,10 @@ class Associations:
         association = association or self._open(contexts)
         try:
             yield association, kept
-        except BaseException:
+        except BaseException as wrong:
             association.abort()
+            if isinstance(wrong, RuntimeError):  # of pynetdicom: it has just ended
+                raise silent(late=False, kept=kept) from None
             raise
         if association.is_established:
             with self._lock:
@@ -96,6 +102,15 @@ class Associations:
     def close(self) -> None:
         """End all associations, and the server."""
         self.ae.shutdown()
+
+    def tune(self, event: evt.Event) -> None:
+        """Have a connection send what is small at once: a message is written as two PDUs, of which the second
+        would wait for the acknowledgement of the first (RFC 896). One that stands still in the middle of a
+        PDU is given up; pynetdicom would wait for ever, and so would whoever ends the association."""
+        if (held := event.assoc.dul.socket) and held.socket:
+            held.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            held.socket.settimeout(self.archive.answer_s)
+        _guard(event.assoc)
 
     def _take(self, contexts: Contexts) -> Association | None:
         oldest = time.monotonic() - self.archive.idle_s
@@ -113,7 +128,7 @@ class Associations:
 
         def opened(event: evt.Event) -> None:
             connected.set()
-            at_once(event)
+            self.tune(event)
 
         given_back = [abstract for abstract, _ in contexts] if contexts[0][0] == GET else []
         try:
@@ -124,13 +139,13 @@ class Associations:
                 ae_title=archive.title,
                 ext_neg=[build_role(one, scp_role=True) for one in dict.fromkeys(given_back[1:])],
                 tls_args=(archive.tls, archive.host) if archive.tls else None,
-                evt_handlers=[(evt.EVT_CONN_OPEN, opened)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, opened), (evt.EVT_CONN_CLOSE, forget)],
             )
         except OSError:
             raise NodeUnreachable("could not be reached") from None
         if association.is_established:
             association.network_timeout_response = "A-RELEASE"
-            _reserve(association)
+            association.dul.to_provider_queue = _Outgoing(archive.answer_s)
             return association
         if association.is_rejected:
             raise NodeRefused(f"rejected the association: {_reason(association)}")
@@ -141,22 +156,51 @@ class Associations:
         raise NodeLate("connected, and did not open an association in time")
 
 
-def _reserve(association: Association) -> None:
-    """Keep the answers for who asks. pynetdicom's own thread looks for messages, too, and while it is being
-    paused it may take one, which is lost then: of a query, a match."""
-    taken = association.dimse.get_msg
+def _guard(association: Association) -> None:
+    """Mend what pynetdicom does with messages that come. Its own thread looks for them, too, and while it is
+    being paused it may take one, which is lost then: of a query, a match. And one that cannot be taken in,
+    for want of room, ends its reading thread and not the association, for whose end everybody then waits."""
+    taken, receive = association.dimse.get_msg, association.dimse.receive_primitive
 
     def get_msg(block: bool = False) -> Any:
-        return taken(block) if block else (None, None)
+        return taken(block) if block or association.is_acceptor else (None, None)
+
+    def receive_primitive(primitive: P_DATA) -> None:
+        try:
+            receive(primitive)
+        except Exception:  # whatever a broken message, or a full disk, makes it stumble over
+            association.dimse.message = None
+            association.dul.event_queue.put("Evt19")  # PS3.8 table 9-10: to be aborted
+            association.dimse.msg_queue.put((None, None))  # who waits for an answer gets none
 
     association.dimse.get_msg = get_msg  # type: ignore[method-assign]
+    association.dimse.receive_primitive = receive_primitive  # type: ignore[method-assign]
 
 
-def at_once(event: evt.Event) -> None:
-    """Have a connection send what is small at once: a message is written as two PDUs, of which the second
-    would wait for the acknowledgement of the first (RFC 896)."""
-    if (held := event.assoc.dul.socket) and held.socket:
-        held.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+class _Outgoing(Queue[Any]):
+    """PDUs that wait to be sent: so many, and whoever sends more waits. pynetdicom would hold all of an
+    instance there. Raises Full where nothing moves for ``patience`` seconds."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__(_AHEAD)
+        self._patience = patience
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if isinstance(item, A_ABORT):  # what waits is not sent any more
+            with self.mutex:
+                self.queue.clear()
+        super().put(item, block, timeout or self._patience)
+
+
+def forget(event: evt.Event) -> None:
+    """Of a connection that has ended, let go the file of an instance that had not come whole."""
+    event.assoc.dimse.message = None
+
+
+def _spooled(**how: Any) -> Any:
+    """A file for an instance that comes, which is gone with the message that it belongs to, whatever became
+    of that; pynetdicom leaves it behind where the association ends."""
+    return NamedTemporaryFile(**{**how, "prefix": "lianren-bridge-", "delete": True})
 
 
 def _reason(association: Association) -> str:
@@ -187,3 +231,6 @@ def failed(status: int, what: str) -> NodeError:
     if status == 0x0124 or status >> 8 == 0xA8:  # not authorised; move destination unknown
         return NodeRefused(f"refused {what} with DIMSE status 0x{status:04X}")
     return NodeFaulty(f"ended {what} with DIMSE status 0x{status:04X}")
+
+
+dimse_messages.NamedTemporaryFile = _spooled  # type: ignore[assignment,attr-defined]

@@ -1,48 +1,39 @@
-"""The character set of what an archive answers to a C-FIND, and of what it is asked in.
+"""Texts of what an archive answers to a C-FIND, and the character set in which it is asked.
 
-Many archives send names in GB18030 or UTF-8 and name no Specific Character Set (0008,0005), or a wrong one.
-What is named is taken where the bytes are such; else what the operator says that the archive uses; else what
-the bytes can be. A set of one byte that is named is never doubted here: every byte is a letter in it.
+Many archives send names in GB18030 or UTF-8 and name no Specific Character Set (0008,0005), or a wrong one:
+:func:`gateway.imaging.texts.decoded` reads them as what they can be proven to be. What is named counts first,
+then what the operator says that the archive uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
-UTF8, GB18030 = "ISO_IR 192", "GB18030"
+from gateway.imaging.texts import decoded
+
+UTF8 = "ISO_IR 192"
 
 _TEXTS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-_CODECS = {UTF8: "utf-8", GB18030: "gb18030", "GBK": "gbk"}
-_ASCII = ("", "ISO_IR 6")
-_EXTENDED = ["", "ISO 2022 IR 58", "ISO 2022 IR 87", "ISO 2022 IR 149"]  # each is told by its own escapes
+_CODECS = {UTF8: "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
 
 
-def settle(match: Dataset, charset: str) -> None:
-    """Give an answer, as it was read off the wire, the character set that its bytes are in.
-
-    ``charset`` is what the archive uses where it does not say.
-    """
-    texts = b"\n".join(_texts(match))
-    found = charset_of(_named(match), texts, charset)
-    encoding = match.original_encoding
-    match.SpecificCharacterSet = found
-    match.set_original_encoding(encoding[0], encoding[1], convert_encodings(found))
-
-
-def charset_of(named: list[str], texts: bytes, charset: str) -> list[str]:
-    """The Specific Character Set of these bytes, of which ``named`` is told."""
-    if texts.isascii() and b"\x1b" not in texts:
-        return named or [UTF8]
-    if b"\x1b" in texts:
-        return named if len(named) > 1 else [*named[:1], *_EXTENDED[1:]] if named else _EXTENDED
-    if named and named[0] not in _ASCII and (named[0] not in _CODECS or _is(texts, named[0])):
-        return named
-    return next(([one] for one in (charset, UTF8, GB18030) if _is(texts, one)), named or [UTF8])
+def settle(answer: Dataset, charsets: Sequence[str]) -> None:
+    """Decode the texts of an answer, as it was read off the wire; ``charsets`` is what the archive uses where
+    it names none."""
+    charsets = _named(answer) or charsets
+    for tag in list(answer.keys()):
+        element = answer.get_item(tag)
+        if isinstance(element, RawDataElement) and element.value:
+            vr = element.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "UN")
+            if vr in _TEXTS:
+                answer[tag] = DataElement(tag, vr, decoded(element.value.rstrip(b" \0"), charsets))
+            elif vr == "SQ":
+                for item in answer[tag].value:
+                    settle(item, charsets)
 
 
 def speak(keys: Dataset, charset: str) -> None:
@@ -52,30 +43,10 @@ def speak(keys: Dataset, charset: str) -> None:
         keys.SpecificCharacterSet = charset if charset and _has(texts, charset) else UTF8
 
 
-def _named(match: Dataset) -> list[str]:
-    value = match.get("SpecificCharacterSet")
+def _named(answer: Dataset) -> list[str]:
+    value = answer.get("SpecificCharacterSet")
     values = [value] if isinstance(value, str) else list(value or ())
     return [str(one).strip() for one in values] if any(values) else []
-
-
-def _texts(dataset: Dataset) -> Iterable[bytes]:
-    for tag in dataset.keys():  # noqa: SIM118 - iterating a dataset would decode it
-        element = dataset.get_item(tag)
-        if isinstance(element, RawDataElement) and element.value and _vr(element) in _TEXTS:
-            yield element.value
-
-
-def _vr(element: RawDataElement) -> str:
-    """Its value representation, which implicit transfer syntaxes leave to the dictionary."""
-    return element.VR or (dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN")
-
-
-def _is(texts: bytes, charset: str) -> bool:
-    try:
-        texts.decode(_CODECS.get(charset, "ascii"))
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _has(texts: str, charset: str) -> bool:

@@ -1,9 +1,9 @@
 """C-MOVE to a C-STORE SCP of this side, or C-GET: the instances of a study, or fewer (PS3.4 C.4.2, C.4.3).
 
 By C-MOVE the archive opens an association of its own for what it sends, and says which C-MOVE that belongs
-to (Move Originator Message ID); where it does not say, the instance goes to whoever wants it and has not got
-it. What nobody here asked for is refused. By C-GET the instances come over the same association, in the
-presentation contexts that this side proposes: so it asks first which SOP classes there are.
+to (Move Originator Message ID); where it does not say, the instance goes to all who want it. What nobody here
+asked for is refused. By C-GET the instances come over the same association, in the presentation contexts that
+this side proposes: so it asks first which SOP classes there are.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from adapters.errors import NodeError, NodeFaulty, NodeRefused
 from gateway.bridge.associations import (
     ECHO,
     GET,
+    MOST_CONTEXTS,
     MOVE,
     PLAIN,
     QUERY,
     Associations,
-    at_once,
     failed,
+    forget,
     offers,
     silent,
 )
@@ -78,7 +79,6 @@ _USUAL = (
     uid.EncapsulatedPDFStorage,
 )
 """What is proposed to an archive that does not tell the SOP classes of its instances."""
-_MOST_CONTEXTS = 128  # PS3.8 §9.3.2.2: the ids are the odd numbers up to 255
 
 
 class Retrieving:
@@ -96,7 +96,11 @@ class Retrieving:
         """Take what the archive sends for a C-MOVE. Raises OSError where the port cannot be had."""
         ae = self._associations.ae
         ae.add_supported_context(ECHO)
-        handlers = [(evt.EVT_C_STORE, self._sent), (evt.EVT_CONN_OPEN, at_once)]
+        handlers = [
+            (evt.EVT_C_STORE, self._sent),
+            (evt.EVT_CONN_OPEN, self._associations.tune),
+            (evt.EVT_CONN_CLOSE, forget),
+        ]
         ae.start_server(("", self._archive.move_port), block=False, evt_handlers=handlers)  # type: ignore[arg-type]
 
     def run(self, transfer: Transfer) -> None:
@@ -130,10 +134,10 @@ class Retrieving:
 
     def _nothing_there(self, transfer: Transfer, error: NodeError) -> bool:
         """Whether a retrieval was refused because there is nothing; archives say that as a failure, too."""
-        if transfer.count or transfer.closed or not isinstance(error, (NodeFaulty, NodeRefused)):
+        if transfer.count or transfer.gone.is_set() or not isinstance(error, (NodeFaulty, NodeRefused)):
             return False
         with suppress(NodeError):
-            return not find(self._associations, transfer.wanted.identifier(), 1, transfer.over)[0]
+            return not find(self._associations, transfer.wanted.identifier(), 1, transfer.gone)[0]
         return False
 
     def close(self) -> None:
@@ -179,7 +183,7 @@ class Retrieving:
         """Ask, and read the responses up to the last. How long the next instance may take is its reader's
         to say, who may be the one that is waited for."""
         with self._lock:
-            if transfer.closed:
+            if transfer.gone.is_set():
                 raise NodeFaulty("is not asked any more")
             self._running[transfer] = association, number, model
         association.dimse_timeout = None
@@ -210,7 +214,7 @@ class Retrieving:
         if not transfer.wanted.series:
             below = Wanted(transfer.wanted.study).identifier()
             below.QueryRetrieveLevel, below.SeriesInstanceUID = "SERIES", ""
-            found, _ = find(self._associations, below, most, transfer.over)
+            found, _ = find(self._associations, below, most, transfer.gone)
             series = [str(one.get("SeriesInstanceUID", "")) for one in found]
         classes: dict[str, None] = {}
         for one in filter(None, series):
@@ -218,7 +222,7 @@ class Retrieving:
             images.QueryRetrieveLevel, images.SOPClassUID = "IMAGE", ""
             if not transfer.wanted.instance:
                 images.SOPInstanceUID = ""
-            found, _ = find(self._associations, images, most, transfer.over)
+            found, _ = find(self._associations, images, most, transfer.gone)
             classes.update(dict.fromkeys(str(one.get("SOPClassUID") or "") for one in found))
         return [*_USUAL, *filter(None, classes)] if "" in classes else [*classes]
 
@@ -229,18 +233,14 @@ class Retrieving:
         return number
 
     def _sent(self, event: evt.Event) -> int:
-        """An instance on an association that the archive opened: for the C-MOVE that it names, or whoever
-        wants it."""
+        """An instance on an association that the archive opened: for the C-MOVE that it names, or for all
+        who want it, because one of them may leave before the others have it."""
         number: int = event.request.MoveOriginatorMessageID or 0  # type: ignore[union-attr]
         with self._lock:
             named = self._moves.get(number)
             moves = [named] if named else list(self._moves.values())
-        instance, status = str(event.request.AffectedSOPInstanceUID), NOT_WANTED  # type: ignore[union-attr]
-        for transfer in sorted(moves, key=lambda one: not one.lacks(instance)):
-            status = transfer.take(event.dataset_path)
-            if status == KEPT:
-                break
-        return status
+        said = [transfer.take(event.dataset_path) for transfer in moves]
+        return KEPT if KEPT in said else max(said, default=NOT_WANTED)
 
     def _got(self, event: evt.Event, transfer: Transfer) -> int:
         """An instance of a C-GET."""
@@ -248,7 +248,6 @@ class Retrieving:
             return transfer.take(event.dataset_path)
         finally:
             event.request._dataset_file.close()  # type: ignore[union-attr]
-            event.dataset_path.unlink(missing_ok=True)  # pynetdicom leaves it to the handler of a C-GET
 
 
 def _storage(classes: list[str]) -> Contexts:
@@ -256,4 +255,4 @@ def _storage(classes: list[str]) -> Contexts:
     where there are too many classes, the rarer syntaxes stay out."""
     plain = [(one, PLAIN) for one in dict.fromkeys(classes)]
     more = [(one, (str(syntax),)) for syntax in _COMPRESSED for one, _ in plain]
-    return tuple((plain + more)[: _MOST_CONTEXTS - 1])
+    return tuple((plain + more)[: MOST_CONTEXTS - 1])

@@ -15,7 +15,9 @@ from pydicom.dataset import Dataset
 
 from adapters.errors import NodeFaulty
 from gateway.bridge.charsets import settle, speak
+from gateway.bridge.values import Archive
 from gateway.imaging.keywords import HOUSE, LEVELS, REQUIRED, TAG, attribute_of
+from gateway.imaging.parts import object_of
 from gateway.imaging.query import DicomQuery, Pairs, matches, query_of, shaped
 from gateway.imaging.values import Level
 
@@ -26,7 +28,7 @@ _LEVEL_WORDS: Mapping[Level, str] = {"studies": "STUDY", "series": "SERIES", "in
 _UIDS: Mapping[Level, str] = {"studies": "0020000D", "series": "0020000E", "instances": "00080018"}
 _CHARSET, _RETRIEVE_URL = "00080005", "00081190"
 _NOT_ASKED = frozenset((_CHARSET, _RETRIEVE_URL))
-_OF_DIMSE = frozenset((0x00080005, 0x00080052, 0x00080053, 0x00080054))  # of the exchange, not of a study
+_OF_DIMSE = frozenset(("00080005", "00080052", "00080053", "00080054"))  # of the exchange, not of a study
 _OF_SERIES = frozenset(
     attribute.tag
     for word in (
@@ -62,7 +64,6 @@ _MATCHED = frozenset(  # keys that an archive matches, or passes over (PS3.4 tab
     )
     if (attribute := attribute_of(word))
 )
-_INLINE = 1 << 20
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -73,21 +74,22 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Search:
-    """One search. ``find`` asks the archive; ``charset`` is its own; ``base`` the address of this service.
+    """One search. ``find`` asks the archive; ``base`` the address of this service.
 
     Raises:
         BadParameter: a parameter cannot be.
     """
 
     def __init__(
-        self, level: Level, pairs: Pairs, above: Sequence[str], find: Find, charset: str, base: str
+        self, level: Level, pairs: Pairs, above: Sequence[str], find: Find, archive: Archive, base: str
     ) -> None:
         under = LEVELS[len(above) - 1] if above else None
         named = [(_UIDS[one], uid) for one, uid in zip(LEVELS, above, strict=False)]
         self._query = query_of(level, [*pairs, *named], under=under)
         self._keys = _keys_of([*pairs, *named], self._query)
         self._settled = LEVELS[: len(above)]
-        self._find, self._charset, self._base = find, charset, base
+        self._find, self._base = find, base
+        self._charset, self._most = archive.charset, archive.most
         self._whole = True
 
     async def run(self) -> Found:
@@ -102,7 +104,10 @@ class Search:
             below: list[Told] = []
             for one in found:
                 below += [{**one, **match} for match in await self._level(level, one)]
-            found = below
+                if len(below) > self._most:
+                    self._whole = False
+                    break
+            found = below[: self._most]
         kept = [one for one in found if matches(query, one)]
         end = None if query.limit is None else query.offset + query.limit
         warnings = query.warnings
@@ -133,8 +138,8 @@ class Search:
 
     def _told(self, match: Dataset) -> Told:
         try:
-            settle(match, self._charset)
-            return _object(match)
+            settle(match, [self._charset] if self._charset else [])
+            return {tag: one for tag, one in object_of(match, "").items() if tag not in _OF_DIMSE}
         except Exception:  # pydicom raises whatever a broken answer makes it stumble over
             raise NodeFaulty("answered a query with a dataset that cannot be read") from None
 
@@ -173,20 +178,3 @@ def _add(keys: Dataset, tag: str, text: str) -> None:
     attribute = attribute_of(tag)
     if attribute is not None:
         keys.add_new(int(tag, 16), attribute.vr, text or ([] if attribute.vr == "SQ" else None))
-
-
-def _object(dataset: Dataset) -> Told:
-    """A dataset in DICOM JSON; an element that cannot be told is there without a value."""
-    told: Told = {}
-    for tag in sorted(dataset.keys()):
-        if tag in _OF_DIMSE or tag.element == 0:
-            continue
-        element = dataset[tag]
-        try:
-            if element.VR == "SQ":
-                told[f"{tag:08X}"] = {"vr": "SQ", "Value": [_object(item) for item in element.value]}
-            else:
-                told[f"{tag:08X}"] = element.to_json_dict(None, _INLINE)
-        except Exception:  # the values are what the archive's database holds
-            told[f"{tag:08X}"] = {"vr": element.VR}
-    return told

@@ -22,7 +22,7 @@ from gateway.bridge.values import Arrived, Wanted
 KEPT, CANNOT_UNDERSTAND, NOT_WANTED, FULL = 0x0000, 0xC000, 0xA900, 0xA700
 """C-STORE status (PS3.4 Table B.2-1)."""
 
-_KEYS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+_KEYS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID"]
 
 
 class Transfer:
@@ -30,11 +30,13 @@ class Transfer:
 
     Attributes:
         over: set when the archive has said its last word, or nobody listens to it any more.
+        gone: set when nobody reads any more.
     """
 
     def __init__(self, wanted: Wanted, most: int) -> None:
         self.wanted = wanted
         self.over = threading.Event()
+        self.gone = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._more = asyncio.Event()
         self._folder = TemporaryDirectory(prefix="lianren-bridge-", ignore_cleanup_errors=True)
@@ -43,49 +45,43 @@ class Transfer:
         self._seen: set[str] = set()
         self._held, self._most = 0, most
         self._error: Exception | None = None
-        self._closed = False
+        self._patient = ""
 
     @property
     def count(self) -> int:
         """How many instances have come."""
         return len(self._seen)
 
-    @property
-    def closed(self) -> bool:
-        """Whether nobody reads any more."""
-        return self._closed
-
     def take(self, file: Path) -> int:
         """Take an instance into the spool, from a DIMSE thread; waits while that is full.
 
-        Returns the status to confirm it with; the file is moved away if it was kept.
+        Returns the status to confirm it with. The file may go then.
         """
         try:
             header = dcmread(file, specific_tags=[*_KEYS], stop_before_pixels=True)
-            study, series, instance = (str(header.get(key, "")) for key in _KEYS)
+            study, series, instance, patient = (str(header.get(key, "")) for key in _KEYS)
             syntax = str(header.file_meta.TransferSyntaxUID)
         except Exception:  # pydicom raises whatever a broken file makes it stumble over
             return CANNOT_UNDERSTAND
         if not self.wanted.holds(study, series, instance):
             return NOT_WANTED
         with self._room:
-            self._room.wait_for(lambda: self._closed or self._held < self._most)
-            if self._closed:
+            self._room.wait_for(lambda: self.gone.is_set() or self._held < self._most)
+            if self.gone.is_set():
                 return FULL
             if instance in self._seen:
                 return KEPT
+            if self._seen and patient != self._patient:  # a study is of one patient (PS3.3 §A.1.2)
+                return NOT_WANTED
             place = Path(self._folder.name) / str(len(self._seen))
-            os.replace(file, place)
+            os.link(file, place)
+            self._patient = patient
             size = place.stat().st_size
             self._seen.add(instance)
             self._held += size
             self._ready.append(Arrived(place, size, Wanted(study, series, instance), syntax))
         self._wake()
         return KEPT
-
-    def lacks(self, instance: str) -> bool:
-        """Whether this instance has not come yet."""
-        return instance not in self._seen
 
     def finish(self, error: Exception | None = None) -> None:
         """Nothing more comes; ``error`` says why something is missing."""
@@ -124,7 +120,7 @@ class Transfer:
     def close(self) -> None:
         """Nobody reads any more: what lies in the spool is removed, and what still comes is refused."""
         with self._room:
-            self._closed = True
+            self.gone.set()
             self._ready.clear()
             self._room.notify_all()
         self._folder.cleanup()

@@ -43,7 +43,9 @@ def bridge(
     """Run a DICOMweb server in front of an archive that speaks only DIMSE."""
     if not importlib.util.find_spec("pynetdicom"):
         raise Stop("lianren: bridge needs pynetdicom: pip install 'lianren[dimse]'")
-    token = read_file(token_file).decode().strip() if token_file else ""
+    token = read_file(token_file).decode("latin-1").strip() if token_file else ""
+    if token_file and not (token and token.isascii()):
+        raise Stop(f"lianren: {token_file} holds no token: one line of ASCII")
     if host not in LOOPBACK and not token:
         raise Stop(f"lianren: {host} is not loopback; name a file with a token: --token-file")
     _quiet()

@@ -35,6 +35,7 @@ IMAGES = "/dicomweb"
 VIEWED = 100
 """How many requests a client's viewers may send for each that it may send itself: every image is one."""
 _VIEWING = f"bearer {TOKEN}"
+_SHOWN = (b"access_token=", f"={TOKEN}".encode())
 
 
 class Access:
@@ -48,7 +49,7 @@ class Access:
         """One request."""
         if scope["type"] == "http":
             given = [value for name, value in scope["headers"] if name == b"authorization"]
-            shown = b"access_token=" in scope["query_string"]
+            shown = any(name in scope["query_string"] for name in _SHOWN)
             if given or shown:
                 receive = await self._recognise(scope, receive, given, shown=shown)
         await self._inner(scope, receive, send)

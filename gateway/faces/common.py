@@ -172,7 +172,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 scope["state"]["status"] = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
+                told = scope["state"].get("told", ())
+                message["headers"] = [*message.get("headers", ()), *told, (_REQUEST_ID, request_id.encode())]
             await send(message)
 
         try:

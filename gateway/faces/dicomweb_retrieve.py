@@ -105,6 +105,7 @@ class Images:
         asked = None
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"].startswith(FACE):
             headers = Headers(scope=scope)
+            scope["path"] = scope["path"].removesuffix("/")  # some viewers end addresses so
             try:
                 asked = asked_of(scope["path"], scope["query_string"], ", ".join(headers.getlist("accept")))
             except GatewayError:

@@ -2,7 +2,8 @@
 
 Merged over all archives, or of one named archive below ``/dicomweb/nodes/<node>`` (``<peer>/<node>`` behind
 another gateway). ``Lianren-Nodes`` says of every archive how it was; ``Warning`` what was passed over, what
-is left, and who was not heard. With ``nodestates=true`` the same stands in the body, around the list.
+is left, and who was not heard. Headers have room for so many; with ``nodestates=true`` all of it stands in
+the body, around the list.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from quality.record import DICOM_UID
 
 router = APIRouter(prefix="/dicomweb", tags=["dicomweb"])
 NODES = "Lianren-Nodes"
+_LENGTH, _NAMED = 2048, 8
+"""Characters of that header, and nodes that were not heard with a warning of their own: a proxy in front
+takes 4 KB of headers, and other gateways report as many nodes as they like."""
 _JSON = (DICOM_JSON, "application/json", "application/*", "*/*")
 _XML = ("application/dicom+xml", "application/*", "*/*")
 _ENTRY = re.compile(r'(?:[^,"]|"[^"]*")+')
@@ -59,7 +63,7 @@ async def search(request: Request, level: Level) -> Response:
 
 def answer(page: Page, query: DicomQuery, service: str, *, xml: bool) -> Response:
     """What a search tells, in the form that is taken; 204 where nothing is found (section 10.6.3.1)."""
-    headers = {NODES: ", ".join(map(_state, page.reports)), "Cache-Control": "no-store"}
+    headers = {NODES: _states(page.reports), "Cache-Control": "no-store"}
     if query.nodestates:
         if xml:
             raise NotAcceptable("nodestates has a form in JSON alone", field="nodestates")
@@ -88,9 +92,11 @@ def warnings(page: Page, query: DicomQuery) -> Iterable[str]:
     yield from query.warnings
     if page.left:
         yield f"There are {page.left} additional results that can be requested"
-    for report in page.reports:
-        if not report.complete:
-            yield f"Node {way_of(report)} was not heard ({report.state}); the list may lack what it holds"
+    unheard = [report for report in page.reports if not report.complete]
+    for report in unheard[:_NAMED]:
+        yield f"Node {way_of(report)} was not heard ({report.state}); the list may lack what it holds"
+    if further := len(unheard) - len(unheard[:_NAMED]):
+        yield f"{further} more nodes were not heard; the list may lack what they hold"
 
 
 def _prefers_xml(header: str) -> bool:
@@ -107,8 +113,16 @@ def _prefers_xml(header: str) -> bool:
     raise NotAcceptable(f"a search is answered as {todo}", field="Accept")
 
 
-def _state(report: Report) -> str:
-    return f"{way_of(report)};state={report.state};ms={report.took_ms}"
+def _states(reports: Sequence[Report]) -> str:
+    """How nodes were, as many as there is room for."""
+    told, left = list[str](), _LENGTH
+    for index, report in enumerate(reports):
+        state = f"{way_of(report)};state={report.state};ms={report.took_ms}"
+        left -= len(state) + 2
+        if left < 0:
+            return ", ".join([*told, f"...;more={len(reports) - index}"])
+        told.append(state)
+    return ", ".join(told)
 
 
 def _described(below: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _xml(accept: str) -> bool:
 
 
 def _described(path: str) -> dict[str, Any]:
-    refusals = (400, 404, 406, 408, 409, 413, 415, 502)
+    refusals = (400, 404, 406, 409, 413, 415, 502)
     extra = describe(None, dict, media_type=DICOM_JSON, refusals=refusals)
     told = {DICOM_JSON: {"schema": {"type": "object"}}, DICOM_XML: {"schema": {"type": "string"}}}
     for status, words in (

@@ -1,9 +1,10 @@
 """Cross-origin calls: a CDS client may be a page in a browser (CDS Hooks 2.0, CORS), and an image viewer is.
 
-Pure ASGI, inside of the Guard and around everything else, so that refusals can be read by the page too, and a
-preflight, which has no token, costs no turn. Each part of the gateway that pages may call has origins of its
-own. Only configured origins are told anything, and each is named: never ``*``. Cookies count nowhere here, so
-no answer allows credentials; the token goes in a header that the page sets itself.
+Pure ASGI, inside of the Guard and around everything else, so that a preflight, which has no token, costs no
+turn. What a page is told waits in the request's state for the Guard, which puts it onto every answer: also a
+refusal can be read. Each part of the gateway that pages may call has origins of its own. Only configured
+origins are told anything, and each is named: never ``*``. Cookies count nowhere here, so no answer allows
+credentials; the token goes in a header that the page sets itself.
 
 A viewer that computes with shared memory is isolated by its own server (``Cross-Origin-Embedder-Policy``);
 its browser then takes images only where they say that they are for other sites, too
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.faces.access import HOOKS, IMAGES
 
@@ -73,23 +74,17 @@ class Origins:
             return
         headers = dict(scope["headers"])
         origin = headers.get(b"origin", b"")
-        told = [_VARY]
+        told = scope["state"]["told"] = [_VARY]
         if origin in part.origins:
             told += [(b"access-control-allow-origin", origin), *part.further]
+            told.append((b"access-control-expose-headers", part.read))
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 allowed = [
                     (b"access-control-allow-methods", part.methods),
                     (b"access-control-allow-headers", part.sent),
                     (b"access-control-max-age", b"600"),
                 ]
-                await send({"type": "http.response.start", "status": 204, "headers": told + allowed})
+                await send({"type": "http.response.start", "status": 204, "headers": allowed})
                 await send({"type": "http.response.body"})
                 return
-            told.append((b"access-control-expose-headers", part.read))
-
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *told]
-            await send(message)
-
-        await self._inner(scope, receive, tell)
+        await self._inner(scope, receive, send)

@@ -40,6 +40,9 @@ _REFUSED_SYNTAXES = ("JPIP", "SMPTE", "RFC 2557", "XML", "Papyrus")
 """Whose pixel data lie elsewhere, or that are no files."""
 _STORAGE = ("1.2.840.10008.5.1.4.1.1.", "1.2.840.10008.5.1.4.34.")
 
+_NO_SINGLE_VALUE = re.compile(r"[*?\\\x00-\x1f\x7f-\x9f\ufffd]")
+"""Wildcards (PS3.4 §C.2.2.2.4), what separates values, and what is no character (PS3.5 §6.1.3)."""
+
 _CLASS_TAG, _INSTANCE_TAG = 0x00080016, 0x00080018
 _PATIENT, _ISSUER, _STUDY, _SERIES = 0x00100020, 0x00100021, 0x0020000D, 0x0020000E
 _SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
@@ -73,14 +76,16 @@ def examine(data: Data, span: Span, most: int, folder: Path | None = None) -> In
                 values = _values(inflated, 0, len(inflated), written)
         else:
             values = _values(data, start, end, written)
-        _same(values, _CLASS_TAG, sop_class, "SOP Class UID is another one than in its file meta")
-        _same(values, _INSTANCE_TAG, uid, "SOP Instance UID is another one than in its file meta")
-        patient = values.text(_PATIENT)
-        if not values.has(_PATIENT) or re.search(r"[*?\\]|[^\x20-\x7e]", patient):
-            raise Refused(UNREADABLE, "Patient ID is missing or no single value in ASCII")
+        uid = values.uid(_INSTANCE_TAG, "SOP Instance")  # the file's meta information may have a former one
+        if values.text(_CLASS_TAG) != sop_class:
+            raise Refused(MISMATCH, "SOP Class UID is another one than in its file meta")
+        patient = values.patient
+        if patient is None or _NO_SINGLE_VALUE.search(patient):
+            raise Refused(UNREADABLE, "Patient ID is missing or no single value")
         return Instance(
             span=span,
             sop_class=sop_class,
+            syntax=syntax,
             uid=uid,
             study=values.uid(_STUDY, "Study"),
             series=values.uid(_SERIES, "Series"),
@@ -126,14 +131,15 @@ class _Values:
 
     def __init__(self) -> None:
         self._found: dict[int, bytes] = {}
+        self.patient: str | None = None
 
     def take(self, one: Element, data: Data) -> None:
         if one.length > 1024:
             raise Malformed("has an identifying value of more than 1024 bytes")
         self._found[one.tag] = data[one.start : one.start + one.length]
 
-    def has(self, tag: int) -> bool:
-        return tag in self._found
+    def raw(self, tag: int) -> bytes | None:
+        return self._found.get(tag)
 
     def text(self, tag: int) -> str:
         return self._found.get(tag, b"").decode("latin-1").rstrip("\0 ").lstrip(" ")
@@ -154,11 +160,6 @@ class _Values:
         return int.from_bytes(value, syntax.order) if value else 1
 
 
-def _same(values: _Values, tag: int, other: str, words: str) -> None:
-    if values.text(tag) != other:
-        raise Refused(MISMATCH, words)
-
-
 def _values(data: Data, start: int, end: int, syntax: Syntax) -> _Values:
     """What is read of a data set, all of which is gone through."""
     values, texts = _Values(), Texts()
@@ -170,6 +171,8 @@ def _values(data: Data, start: int, end: int, syntax: Syntax) -> _Values:
             values.take(one, data)
         if one.depth == 0 and one.tag == PIXEL_DATA:
             _pixels(one, values, syntax)
+    if (number := values.raw(_PATIENT)) is not None and (text := texts.of(number)) is not None:
+        values.patient = text.strip(" ")
     return values
 
 
@@ -204,6 +207,8 @@ def _inflated(data: Data, start: int, end: int, most: int, folder: Path | None) 
             raise Malformed("is not deflated as it says") from None
         if not inflate.eof or len(inflate.unused_data) + rest > 8:  # padding, or the end of a gzip
             raise Malformed("does not end where its deflated bytes do")
+        if not file.tell():
+            raise Malformed("has no data set")
         file.flush()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped

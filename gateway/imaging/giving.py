@@ -111,9 +111,9 @@ class Giving:
             with suppress(NotAuthenticated):
                 return await self._viewings.of(token), token
         client, _, _, pseudonym, ends = one
-        longest = exchange.now + timedelta(minutes=self._gateway.settings.viewing_minutes)
+        ends = min(ends, exchange.now + timedelta(minutes=self._gateway.settings.viewing_minutes))
         viewing = Viewing(
-            id=new_id(exchange.now),
+            id=new_id(ends),
             client=client,
             institution=asked.receiver,
             purpose=exchange.purpose,
@@ -121,7 +121,7 @@ class Giving:
             pseudonyms=question.pseudonyms,
             patient_id=patient_id(pseudonym, asked.receiver),
             opened=exchange.now,
-            ends=min(ends, longest),
+            ends=ends,
             question=exchange.evidence.entries[0].entry_id,
             check=asked.id,
             gateway=exchange.owner,

@@ -13,10 +13,12 @@ syntax not supported; data set does not match; cannot understand."""
 
 
 class Instance(Struct, frozen=True, kw_only=True):
-    """A file that may be stored: where it lies, and what is said of it in the answer and in the ledger."""
+    """A file that may be stored: where it lies, its transfer syntax, and what is said of it in the answer and
+    in the ledger."""
 
     span: Span
     sop_class: str
+    syntax: str
     uid: str
     study: str
     series: str

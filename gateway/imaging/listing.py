@@ -5,7 +5,7 @@ anything is told. Below a study it is a look into that study, and recorded as su
 Archives are asked for no less than what is wanted; every condition is applied here, to what the list shows.
 
 What a search found is kept for some minutes where it is told in parts, so that ``offset`` goes on in the very
-list that ``limit`` cut off.
+list that ``limit`` cut off, at whichever replica.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from gateway.imaging.viewing import Viewings
 from gateway.wiring import Gateway
 from security.errors import TrustError
 
-KEPT_S = 300.0
-"""For how many seconds a list that was told in parts is kept."""
+KEPT_S, KEPT_BYTES = 300.0, 16 << 20
+"""For how many seconds a list that was told in parts is kept, and how large it may be."""
 MODALITIES, DESCRIPTION = "00080061", "00081030"
 _WITH_IMAGES = ("dicomweb", "gateway")
 
@@ -94,18 +94,20 @@ class Listing:
         evidence = None if place.study else self._asked(viewed, place, query)
         rows: Sequence[Members | Raw]
         answers: tuple[Answer, ...] = ()
-        if evidence and query.offset and (kept := await self._kept(viewed, place, query)):
+        if query.offset and (kept := await self._kept(viewed, place, query)):
             rows, reports = [Raw(one) for one in kept.objects], kept.reports
+            if place.study:
+                await self._looked_into(viewed, place)
         else:
             rows, answers = await (self._below if place.study else self._over)(viewed, place, query)
             reports = _reports(answers, place.way)
         last = len(rows) if query.limit is None else query.offset + query.limit
         told = rows[query.offset : last]
         page = Page(merging.encoded(told), len(told), max(len(rows) - last, 0), reports)
+        if page.left and answers:
+            objects = tuple(merging.encoded([row])[1:-1] for row in rows)
+            await self._keep(viewed, place, query, _Found(objects, reports))
         if evidence:
-            if page.left and answers:
-                objects = tuple(merging.encoded([row])[1:-1] for row in rows)
-                await self._keep(viewed, place, query, _Found(objects, reports))
             for answer in answers:
                 evidence.answer(answer)
             body = hashlib.sha256(page.body).hexdigest()
@@ -179,6 +181,11 @@ class Listing:
             merging.below(told, self._frame(viewed, place), place.level), viewed, query
         ), answers
 
+    async def _looked_into(self, viewed: Viewed, place: Place) -> None:
+        """Put on record that a study was looked into, where its list was kept."""
+        sources = await self._studies.locate(viewed, place.study, place.way)
+        await self._viewings.record(viewed, place.study, sources[0].node)
+
     async def _told(self, viewed: Viewed, answers: Iterable[Answer], way: str) -> list[Told]:
         """What each archive told, with its texts as they were meant."""
         institutions = {one.node.id: one.node.institution for one in self._gateway.nodes.placed()}
@@ -216,8 +223,9 @@ class Listing:
 
     async def _keep(self, viewed: Viewed, place: Place, query: DicomQuery, found: _Found) -> None:
         name = _name(viewed, place, query)
-        sealed = self._gateway.store.envelope.seal(msgspec.msgpack.encode(found), name)
-        await self._gateway.shared.set(name, sealed, KEPT_S)
+        if sum(map(len, found.objects)) <= KEPT_BYTES:
+            sealed = self._gateway.store.envelope.seal(msgspec.msgpack.encode(found), name)
+            await self._gateway.shared.set(name, sealed, KEPT_S)
 
     async def _kept(self, viewed: Viewed, place: Place, query: DicomQuery) -> _Found | None:
         name = _name(viewed, place, query)

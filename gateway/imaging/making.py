@@ -129,9 +129,9 @@ async def _files(incoming: Incoming, media: Media, limit: int, cut: Cut | None) 
                     if enough := cut(bytes(file)):
                         yield bytes(file)
                         file = bytearray()
-    if related and not related.closed:
+    if related and not related.ended(whole=incoming.delimited):
         raise NodeFaulty("stopped in the middle of its instances")
-    if not related and not enough and incoming.delimited:
+    if incoming.delimited and not enough and (file or not related):
         yield bytes(file)
 
 
@@ -217,8 +217,8 @@ async def plain(incoming: Incoming, begun: bytes = b"") -> Pieces:
 
 
 async def passed(related: Related, begun: Sequence[Piece], incoming: Incoming) -> Pieces:
-    """A multipart answer without the addresses in it. It is whole with its last boundary, however its
-    connection ends.
+    """A multipart answer without the addresses in it. Where only its connection ends it, it is whole with
+    its last boundary.
 
     Raises:
         NodeFaulty: it is not.
@@ -226,8 +226,9 @@ async def passed(related: Related, begun: Sequence[Piece], incoming: Incoming) -
     yield b"".join(some for _, some in begun)
     async for piece in incoming:
         yield related.through(piece)
-    if not related.closed:
+    if not related.closed and not incoming.delimited:
         raise NodeFaulty("stopped before the last boundary of its answer")
+    yield related.rest()
 
 
 async def unwrapped(related: Related, begun: list[Piece], incoming: Incoming) -> Pieces:
@@ -247,5 +248,5 @@ async def unwrapped(related: Related, begun: list[Piece], incoming: Incoming) ->
         if not (piece := await incoming.read()):
             break
         begun = related.feed(piece)
-    if not related.closed:
+    if not related.ended(whole=incoming.delimited):
         raise NodeFaulty("stopped before the last boundary of its answer")

@@ -25,7 +25,7 @@ from gateway.imaging.values import Source, Viewed
 HEADERS, HEADER_BYTES, SECONDS = 16, 256 * 1024, 1.0
 """How many headers are read for one list, how much of a file, and for how long."""
 
-_BULK = b"BulkDataURI"
+_BULK, _NAMELESS = b"BulkDataURI", b'"00100010":{"vr":"PN"}'
 Lost = tuple[int, int, texts.Dataset]
 """Where an object with a lost text stands, and the object."""
 
@@ -35,15 +35,18 @@ async def as_meant(studies: Studies, viewed: Viewed, told: Sequence[Told]) -> li
     lists = [list(one.listed) for one in told]
     lost: list[Lost] = []
     for index, listed in enumerate(lists):
-        body = b"".join([one.raw for one in listed])
+        body = msgspec.json.encode([one.members for one in listed])
         if _BULK in body:  # addresses of the archive; a list shows no values that need one
             listed[:] = [_without_bulk(one) for one in listed]
-        if texts.suspicious(body):
+        if _NAMELESS in body or texts.suspicious(body):
             for place, one in enumerate(listed):
-                if texts.suspicious(bytes(one.raw)):
-                    dataset, lacking = texts.mended(decoded(one.raw))
-                    listed[place] = _with(one, dataset)
-                    lost += [(index, place, dataset)] if lacking else []
+                raw = bytes(one.raw)
+                nameless = _NAMELESS in raw
+                if nameless or texts.suspicious(raw):
+                    told_by = decoded(raw)
+                    dataset, lacking = texts.mended(told_by)
+                    listed[place] = _with(one, told_by, dataset)
+                    lost += [(index, place, dataset)] if lacking or nameless else []
     tasks = [
         asyncio.create_task(_read_anew(studies, viewed, told[index], dataset))
         for index, _, dataset in lost[:HEADERS]
@@ -53,9 +56,9 @@ async def as_meant(studies: Studies, viewed: Viewed, told: Sequence[Told]) -> li
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for (index, place, _), task in zip(lost, tasks, strict=False):
+        for (index, place, dataset), task in zip(lost, tasks, strict=False):
             if not task.cancelled():
-                lists[index][place] = _with(lists[index][place], task.result())
+                lists[index][place] = _with(lists[index][place], dataset, task.result())
     return [replace(one, listed=listed) for one, listed in zip(told, lists, strict=True)]
 
 
@@ -70,8 +73,10 @@ async def _read_anew(studies: Studies, viewed: Viewed, told: Told, dataset: text
 
 def _without_bulk(listed: Listed) -> Listed:
     members = {tag: raw for tag, raw in listed.members.items() if _BULK not in bytes(raw)}
-    return replace(listed, raw=Raw(msgspec.json.encode(members)), members=members)
+    return replace(listed, members=members)
 
 
-def _with(listed: Listed, dataset: texts.Dataset) -> Listed:
-    return with_elements(listed, {tag: Raw(msgspec.json.encode(value)) for tag, value in dataset.items()})
+def _with(listed: Listed, before: texts.Dataset, after: texts.Dataset) -> Listed:
+    """An object with the elements that were changed; the others stay the archive's own bytes."""
+    changed = {tag: value for tag, value in after.items() if value != before.get(tag)}
+    return with_elements(listed, {tag: Raw(msgspec.json.encode(value)) for tag, value in changed.items()})

@@ -10,6 +10,7 @@ stands once, as its best source tells it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ CREATOR = "LIANREN 1"
 PATIENT_ID, ISSUER, OTHER_IDS, RETRIEVE_URL = "00100020", "00100021", "00101002", "00081190"
 STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
 _PRIVATE, _GROUP = "00770010", "0077"
+_TAG = re.compile(r"[0-9A-F]{8}")
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
@@ -62,7 +64,7 @@ def studies(told: Sequence[Told], frame: Frame) -> list[Members]:
     rows: dict[str, Members] = {}
     orders: dict[str, str] = {}
     for one in told:
-        patient, plain = said.patient(one), said.plain((one.way,))
+        patient, plain, odd = said.patient(one), said.plain((one.way,)), _odd(one)
         for listed in one.listed:
             uid = listed.uid
             if uid in apart:
@@ -72,10 +74,10 @@ def studies(told: Sequence[Told], frame: Frame) -> list[Members]:
             else:
                 block = Raw(f'{plain}{uid}"]}}')
             row = rows[uid] = listed.members | patient
+            if odd:
+                _clear(row, listed.members, odd)
             row[RETRIEVE_URL] = Raw(f'{retrieve}{uid}"]}}')
             row[_PRIVATE] = block
-            if not listed.plain:
-                _clear(row, listed.members)
             orders[uid] = listed.order
     ranked = [uid for uid in said.priors if orders.pop(uid, "")]
     return [rows[uid] for uid in (*ranked, *sorted(orders, key=orders.__getitem__, reverse=True))]
@@ -87,7 +89,7 @@ def below(told: Iterable[Told], frame: Frame, level: Level) -> list[Members]:
     said = _Said(frame)
     rows: dict[str, Members] = {}
     for one in told:
-        patient = said.patient(one)
+        patient, odd = said.patient(one), _odd(one)
         for listed in one.listed:
             if listed.uid in rows:
                 continue
@@ -95,13 +97,10 @@ def below(told: Iterable[Told], frame: Frame, level: Level) -> list[Members]:
             path = "/series/".join(text_of(members.get(tag)) for tag in (STUDY_UID, SERIES_UID))
             if level == "instances":
                 path += f"/instances/{listed.uid}"
-            row = rows[listed.uid] = {
-                **members,
-                RETRIEVE_URL: Raw(f'{said.retrieve}{path}"]}}'),
-            }
-            if PATIENT_ID in members:
-                row |= patient
-                row.pop(ISSUER, None)
+            row = rows[listed.uid] = members | patient if PATIENT_ID in members else {**members}
+            if odd:
+                _clear(row, members, odd)
+            row[RETRIEVE_URL] = Raw(f'{said.retrieve}{path}"]}}')
     return list(rows.values())
 
 
@@ -220,15 +219,20 @@ class _Items(Struct, frozen=True):
 _ITEMS = msgspec.json.Decoder(_Items)
 
 
-def _clear(row: Members, told: Mapping[str, Raw]) -> None:
-    """Lay what an archive itself told onto what is said here: its other ids stay, and what it keeps in the
-    group of this gateway's private attributes does not."""
-    row.pop(ISSUER, None)
-    if OTHER_IDS in told:
-        row[OTHER_IDS] = _both(told[OTHER_IDS], row[OTHER_IDS])
-    if _PRIVATE in told:
-        for tag in [tag for tag in told if tag.startswith(_GROUP) and tag != _PRIVATE]:
-            del row[tag]
+def _odd(told: Told) -> list[str]:
+    """The tags of an answer that stand in the way of what is said here, and names that are no tags."""
+    tags = set[str]().union(*[listed.members for listed in told.listed])
+    return [tag for tag in tags if tag in (ISSUER, OTHER_IDS) or tag[:4] == _GROUP or not _TAG.fullmatch(tag)]
+
+
+def _clear(row: Members, told: Mapping[str, Raw], odd: Iterable[str]) -> None:
+    """Lay what an archive itself told onto what is said here: its other ids stay; its issuer, what it keeps
+    in the group of this gateway's private attributes, and what is no tag do not."""
+    for tag in odd:
+        if tag != OTHER_IDS:
+            row.pop(tag, None)
+        elif tag in told and PATIENT_ID in told:
+            row[tag] = _both(told[tag], row[tag])
 
 
 def _both(others: Raw, ours: Raw) -> Raw:

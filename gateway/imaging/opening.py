@@ -26,7 +26,7 @@ from gateway.errors import BadRequest, ConsentDenied, NotPermitted
 from gateway.ids import new_id
 from gateway.imaging.naming import person_of
 from gateway.imaging.values import Prior, Viewed, Viewing
-from gateway.imaging.viewing import LONGEST, Viewings, patient_id
+from gateway.imaging.viewing import Viewings, patient_id
 from gateway.model import (
     BreakGlass,
     CatalogueRef,
@@ -50,6 +50,8 @@ from security.identity import Identifier
 from security.pseudonym import Pseudonyms
 
 FACE = "dicomweb"
+LONGEST = 480
+"""Minutes that a viewing can be set to be open for."""
 OLDEST = timedelta(hours=24)
 """How old a check may be that a viewing goes by: what it says was so then."""
 _RECORD = re.compile(r"[^/]+(/[^/]+)*/DiagnosticReport/[^/]+")
@@ -60,8 +62,8 @@ class ViewingRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     ``patient`` may be named by the hospital's own number: ``type`` is then ``urn:lianren:mrn:<institution>``.
     ``planned``, or ``study_uid`` (the study that is open), says what the priors are to be relevant for.
-    ``check`` is the id of a check of this patient that was answered within 24 hours: the viewing then goes by
-    its verdicts, and nothing is asked anew.
+    ``check`` is the id of a check of this patient that was answered within 24 hours, and of whose marks none
+    was withdrawn since: the viewing then goes by its verdicts, and nothing is asked anew.
     """
 
     patient: PersonIn
@@ -151,8 +153,9 @@ class Opening:
         studies = studies_of(answer)
         concepts = {uid: _concept(verdict, rules) for uid, verdict in studies.items()}
         targets = tuple(dict.fromkeys([*planned, *filter(None, [concepts.get(request.study_uid)])]))
+        ends = now + timedelta(minutes=minutes)
         viewing = Viewing(
-            id=new_id(now),
+            id=new_id(ends),
             client=client.id,
             institution=client.institution,
             purpose=purpose,
@@ -160,7 +163,7 @@ class Opening:
             pseudonyms=pseudonyms.all,
             patient_id=patient_id(pseudonyms.current, client.institution),
             opened=now,
-            ends=now + timedelta(minutes=minutes),
+            ends=ends,
             question=answer.ledger.entry,
             check=answer.id,
             catalogue=answer.catalogue,
@@ -223,6 +226,8 @@ class Opening:
             raise BadRequest("is not about this patient; leave it out to ask anew", field="check")
         if answer.answered_at < now - OLDEST:
             raise BadRequest("was answered more than 24 hours ago; leave it out to ask anew", field="check")
+        if answer.withdrawn:
+            raise BadRequest("goes by a mark that was withdrawn; leave it out to ask anew", field="check")
         return answer
 
 
@@ -238,10 +243,10 @@ def _purpose(answer: CheckAnswer, client: Client) -> PurposeOfUse:
 
 
 def studies_of(answer: CheckAnswer) -> dict[str, VerdictOut]:
-    """The best verdict on each study of a check, by its UID."""
+    """The best verdict on each study of a check, by its UID, which will stand in a link."""
     found: dict[str, VerdictOut] = {}
     for verdict in one_each(answer.verdicts):
-        if verdict.result.kind == "imaging" and verdict.result.study_uid:
+        if verdict.result.kind == "imaging" and DICOM_UID.fullmatch(verdict.result.study_uid):
             found.setdefault(verdict.result.study_uid, verdict)
     return found
 

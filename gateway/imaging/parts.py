@@ -88,7 +88,7 @@ def metadata_of(file: bytes, at: str = "", *, study: str = "") -> bytes:
     dataset = _read(file, pixels=False)
     if study:
         at = f"{study}/series/{dataset.get('SeriesInstanceUID')}/instances/{dataset.get('SOPInstanceUID')}"
-    told = _object(dataset, f"{at}/bulkdata")
+    told = object_of(dataset, f"{at}/bulkdata")
     if not dataset.file_meta.get("TransferSyntaxUID"):
         raise NodeFaulty("gave out an instance that does not say its transfer syntax")
     told["00083002"] = {"vr": "UI", "Value": [str(dataset.file_meta.TransferSyntaxUID)]}  # section 10.4.1.1.2
@@ -170,7 +170,7 @@ def _read(file: bytes, *, pixels: bool) -> Dataset:
         raise NodeFaulty("gave out an instance that is no DICOM file that can be read") from None
 
 
-def _object(dataset: Dataset, at: str) -> dict[str, Any]:
+def object_of(dataset: Dataset, at: str) -> dict[str, Any]:
     """A dataset in DICOM JSON. An element that cannot be told is there without a value."""
     told: dict[str, Any] = {}
     with warnings.catch_warnings():
@@ -188,7 +188,7 @@ def _object(dataset: Dataset, at: str) -> dict[str, Any]:
 
 def _element(element: DataElement, at: str) -> dict[str, Any]:
     if element.VR == "SQ":
-        items = [_object(item, f"{at}/{number}") for number, item in enumerate(element.value)]
+        items = [object_of(item, f"{at}/{number}") for number, item in enumerate(element.value)]
         return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
     if element.VR in _BINARY and isinstance(element.value, bytes):
         if not element.value:

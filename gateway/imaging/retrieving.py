@@ -37,7 +37,7 @@ from gateway.imaging.viewing import Viewings
 from gateway.wiring import Gateway
 
 REMEMBERED_S = 600.0
-"""For how long an archive is believed to have no metadata."""
+"""For how long an archive is believed to have no metadata of studies, series or instances."""
 REFUSALS = (NodeUnheard, NotFound, Gone, NotAcceptable, BadParameter)
 """What an archive's status can mean, but for an answer."""
 _LEARNT = 4096
@@ -45,6 +45,10 @@ _LOOK = 16 * 1024  # bytes of a multipart answer in which the headers of its fir
 _REPEATED = ("accept-ranges", "content-range", "etag", "last-modified")  # of an answer that is as it came
 _FORM = frozenset((400, 405, 406, 415, 500, 501))  # where another form may fare better
 _JSON = frozenset((JSON, "application/json"))
+
+
+class _Lost(Exception):
+    """The archive lost a text, which its images still have."""
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -75,7 +79,7 @@ class Retrieving:
         self._viewings = viewings
         self._studies = studies
         self._forms: dict[tuple[str, str, tuple[Form, ...]], Form] = {}
-        self._lacking: dict[str, float] = {}
+        self._lacking: dict[tuple[str, int], float] = {}
         self._offers: dict[tuple[str, str, tuple[Form, ...]], str] = {}
 
     async def open(
@@ -127,12 +131,14 @@ class Retrieving:
         raise next(unheard, refused[0])  # who was not heard may have what the others have not
 
     async def _from(self, stack: AsyncExitStack, call: Call, source: Source) -> Outgoing:
-        reach = await self._studies.reach(call.viewed, source)
+        reach = await self._studies.reach(call.viewed, source, images=True)
         resource, now = call.asked.resource, asyncio.get_running_loop().time()
-        node, lacks = source.node, False
-        if resource != "metadata" or self._lacking.get(node, 0) <= now:
+        level, lacks = (source.node, call.asked.below.count("/")), False
+        if resource != "metadata" or self._lacking.get(level, 0) <= now:
             try:
                 return await self._asked(stack, call, source, reach)
+            except _Lost:
+                pass
             except REFUSALS as refused:
                 if resource == "thumbnail":
                     return await self._asked(stack, await self._drawn(call, reach), source, reach)
@@ -141,7 +147,7 @@ class Retrieving:
                 lacks = resource == "metadata" and isinstance(refused, NotFound | NotAcceptable)
         outgoing = await self._made(stack, call, source, reach)
         if lacks:  # for it gives out the instances themselves
-            self._lacking[node] = now + REMEMBERED_S
+            self._lacking[level] = now + REMEMBERED_S
         return outgoing
 
     async def _drawn(self, call: Call, reach: Reach) -> Call:
@@ -195,7 +201,7 @@ class Retrieving:
         whole = form.accept.startswith(RELATED)
         for anew in (False, True):
             if anew:
-                reach = await self._studies.reach(call.viewed, source, anew=True)
+                reach = await self._studies.reach(call.viewed, source, anew=True, images=True)
             headers = reach.headers if whole else {**reach.headers, **call.ranges}
             target = f"{reach.root}{call.asked.target}"
             stream = reach.line.stream(target, accept=form.accept, headers=headers)
@@ -257,14 +263,14 @@ class Retrieving:
             return Outgoing(200, {"content-type": told}, making.unwrapped(related, begun, incoming), source)
         return None
 
-    async def _metadata(self, call: Call, source: Source, incoming: Incoming) -> Outgoing | None:
+    async def _metadata(self, call: Call, source: Source, incoming: Incoming) -> Outgoing:
         """Metadata of each instance as it arrives, with addresses of this gateway and texts as they were
-        meant; None from an archive that loses texts, of which the images then tell them."""
+        meant. Raises _Lost."""
         instances = _instances(self._whose(call, source), incoming)
         first = await anext(instances, None)
         if first and first[1]:
             await instances.aclose()
-            return None
+            raise _Lost
 
         async def pieces() -> Pieces:
             yield b"[" + (first[0] if first else b"")

@@ -109,6 +109,16 @@ class Related:
         self.blanked = self.blanked or blanked
         return b"".join(some for _, some in told) if changed else piece
 
+    def ended(self, *, whole: bool) -> bool:
+        """Whether the last part has ended where nothing more comes: with the last boundary, or with one that
+        lacks its two hyphens where the ``whole`` of the body is known to be there."""
+        return self.closed or (whole and self._state == "head")
+
+    def rest(self) -> bytes:
+        """What is kept back, where nothing more comes."""
+        left, self._left = self._left, b""
+        return _blanked(left)
+
     def _head(self, rest: bytes) -> int:
         """How long boundary and headers are; 0 while they are not whole."""
         after = rest[len(self._mark) : len(self._mark) + 2]

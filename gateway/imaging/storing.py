@@ -12,19 +12,20 @@ Order of writing: the archive, then the evidence, then the answer.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mmap
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
 from adapters import DicomwebNode, NodeError, elapsed_ms
 from adapters.dicomweb import MRN
-from adapters.dicomweb_store import Outgoing, Stored, patient_of, store
+from adapters.dicomweb_store import Outgoing, Stored, patients_of, store
 from gateway.access.clients import Client
 from gateway.body import BadBody
 from gateway.errors import MultipleMatches, NodeUnheard, NotPermitted, Overloaded
@@ -41,14 +42,14 @@ from security.pseudonym import Pseudonyms
 
 AT_ONCE = 8
 """Requests that one process takes in at a time: each may take ``store_bytes`` of the disk."""
-IDLE_S = 30.0
-"""Seconds without a byte after which a sender is given up."""
 BATCH_BYTES, BATCH = 64 * 1024 * 1024, 200
 """How much an archive is sent in one request, beyond one instance."""
 _COMPARED = 8
 """Studies about which an archive is asked at the same time."""
 LOOK_UP_S = 5.0
-"""Seconds for asking whose a Patient ID is."""
+"""Seconds for asking whose the Patient IDs are."""
+TURN_S = 600.0
+"""Seconds after which a replica that stores into a study, and does not end, is not waited for."""
 
 
 class Storing:
@@ -83,23 +84,14 @@ class Storing:
         boundary = boundary_of(headers.get("content-type", ""))
         if headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise BadBody("Content-Encoding", "a compressed body", "send it as it is", 415)
-        if self._running >= AT_ONCE:
-            raise Overloaded("this gateway takes in as many images as it can hold; send them again later")
-        self._running += 1
-        try:
-            try:
-                data, spans = await self._taken_in(boundary, receive)
-            except OSError:
-                raise Overloaded("this gateway has no room for so many images; send them later") from None
+        stated, most = headers.get("content-length", ""), self._gateway.settings.store_bytes
+        if stated.isdigit() and int(stated[:20]) > most:
+            raise _too_large(most)
+        async with self._taken_in(boundary, receive, study) as (data, good, refused):
             began, now = time.monotonic(), datetime.now(UTC)
             evidence = Evidence.of(self._gateway, client.id, now)
-            good, refused = await asyncio.to_thread(
-                _examined, data, spans, self._gateway.settings.store_instance_bytes, study
-            )
             stored = await self._stored(node, data, good, refused)
             await self._recorded(settings, client, evidence, good, stored, refused, began, now)
-        finally:
-            self._running -= 1
         return told(f"{self._gateway.settings.base_url}/dicomweb", good, stored, refused)
 
     def _archive(self, client: Client, way: str) -> tuple[NodeSettings, DicomwebNode]:
@@ -124,32 +116,63 @@ class Storing:
             raise NodeUnheard(f"node {settings.id} cannot be used now; nothing was stored")
         return settings, node
 
+    @asynccontextmanager
     async def _taken_in(
+        self, boundary: bytes, receive: Callable[[], Awaitable[Any]], study: str
+    ) -> AsyncIterator[tuple[mmap.mmap, list[Instance], list[Refused]]]:
+        """The parts of a request, in a file without a name that is gone afterwards: the instances that may
+        be stored as far as the request itself can tell, and the others."""
+        if self._running >= AT_ONCE:
+            raise Overloaded("this gateway takes in as many images as it can hold; send them again later")
+        self._running += 1
+        data: mmap.mmap | None = None
+        try:
+            try:
+                data, spans = await self._spooled(boundary, receive)
+                most = self._gateway.settings.store_instance_bytes
+                good, refused = await asyncio.to_thread(examined, data, spans, most, study)
+            except OSError:
+                raise Overloaded("this gateway has no room for so many images; send them later") from None
+            yield data, good, refused
+        finally:
+            self._running -= 1
+            with suppress(BufferError):  # of a thread that goes on reading after its task was cancelled
+                if data:
+                    data.close()
+
+    async def _spooled(
         self, boundary: bytes, receive: Callable[[], Awaitable[Any]]
     ) -> tuple[mmap.mmap, list[Span]]:
-        """The parts of a request, in a file without a name."""
         limits, size = self._gateway.settings, 0
         with tempfile.TemporaryFile() as file:
             most, most_bytes = limits.store_instances, limits.store_instance_bytes
             parts = Parts(boundary, file.write, most_parts=most, most_bytes=most_bytes)
             while True:
-                try:
-                    async with asyncio.timeout(IDLE_S):
-                        message = await receive()
-                except TimeoutError:
-                    raise BadBody("body", f"nothing came for {IDLE_S:.0f} s", "send it again", 408) from None
+                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise BadBody("body", "ended before its end", "send it again", 400)
                 piece = message.get("body", b"")
                 size += len(piece)
                 if size > limits.store_bytes:
-                    raise BadBody("body", f"more than {limits.store_bytes} bytes", "send less at once", 413)
+                    raise _too_large(limits.store_bytes)
                 parts.feed(piece)
                 if not message.get("more_body", False):
                     break
             parts.end()
             file.flush()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), parts.spans
+
+    @asynccontextmanager
+    async def _turn(self, node: str, study: str) -> AsyncIterator[None]:
+        """Whoever stores into a study of an archive does so alone, at all replicas that share a Redis."""
+        key, shared = f"store|{hashlib.sha256(f'{node} {study}'.encode()).hexdigest()}", self._gateway.shared
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            while not await shared.first(key, TURN_S):
+                await shared.wait(key, TURN_S)
+            try:
+                yield
+            finally:
+                await shared.release(key)
 
     async def _stored(
         self, node: DicomwebNode, data: mmap.mmap, good: list[Instance], refused: list[Refused]
@@ -158,21 +181,25 @@ class Storing:
         another patient's there to ``refused``."""
         async with AsyncExitStack() as turns:
             for study in sorted({one.study for one in good}):  # in one order, so that nobody waits for ever
-                lock = self._locks.setdefault(f"{node.id} {study}", asyncio.Lock())
-                await turns.enter_async_context(lock)
+                await turns.enter_async_context(self._turn(node.id, study))
             try:
                 await _compare(node, good, refused)
             except NodeError as wrong:
                 raise _unheard(node, wrong) from None
             stored: dict[str, Stored] = {}
-            for batch in _batches(good):
+            batches = deque(_batches(good))
+            while batches:
+                batch = batches.popleft()
                 sent = [Outgoing(one.uid, one.span.start, one.span.length) for one in batch]
                 try:
-                    stored |= await store(node.line, data, sent)
+                    said = await store(node.images, data, sent)
                 except NodeError as wrong:
                     if not stored:
                         raise _unheard(node, wrong) from None
                     break
+                stored |= said
+                if not said and len(batch) > 1:  # some archives refuse all for the sake of one
+                    batches.extendleft([one] for one in reversed(batch))
         return {one.uid: stored.get(one.uid, Stored(failure=PROCESSING)) for one in good}
 
     async def _recorded(
@@ -190,11 +217,12 @@ class Storing:
         gateway, publication = self._gateway, new_id(now)
         kept: dict[str, list[Instance]] = defaultdict(list)
         persons: list[str] = []
+        until = asyncio.get_running_loop().time() + LOOK_UP_S
         for one in good:
             if not stored[one.uid].failure:
                 kept[one.patient].append(one)
         for number, instances in kept.items():
-            person = await self._person(settings, number)
+            person = await self._person(settings, number, until)
             evidence.publication(
                 {
                     "publication": publication,
@@ -224,20 +252,20 @@ class Storing:
             took_ms=elapsed_ms(began),
         )
 
-    async def _person(self, settings: NodeSettings, number: str) -> Pseudonyms | None:
-        """Who a Patient ID is, as far as the institution's own records tell."""
+    async def _person(self, settings: NodeSettings, number: str, until: float) -> Pseudonyms | None:
+        """Who a Patient ID is, as far as the institution's own records tell in time."""
         identities = identities_of(self._gateway, settings.id)
         if identities is None or not number:
             return None
         try:
-            async with asyncio.timeout(LOOK_UP_S):
+            async with asyncio.timeout_at(until):
                 known = await identities.whose(f"{MRN}{settings.institution}", number)
         except (NodeError, TimeoutError):
             return None
         return await self._gateway.pseudonyms(known[0]) if known else None
 
 
-def _examined(
+def examined(
     data: mmap.mmap, spans: Sequence[Span], most: int, study: str
 ) -> tuple[list[Instance], list[Refused]]:
     """The instances that may be stored as far as the request itself can tell, and the others; in a thread."""
@@ -265,13 +293,13 @@ def _examined(
 async def _compare(node: DicomwebNode, good: list[Instance], refused: list[Refused]) -> None:
     """Whether the archive has these studies under other Patient IDs. Raises NodeError."""
     studies = sorted({one.study for one in good})
-    found: dict[str, str | None] = {}
+    found: dict[str, frozenset[str]] = {}
     for at in range(0, len(studies), _COMPARED):
         some = studies[at : at + _COMPARED]
-        said = await asyncio.gather(*(patient_of(node.line, one) for one in some))
+        said = await asyncio.gather(*(patients_of(node.line, one) for one in some))
         found |= zip(some, said, strict=True)
     words = "is of a study that is another patient's in the archive"
-    _without(good, refused, lambda one: found[one.study] not in (None, one.patient), words)
+    _without(good, refused, lambda one: not found[one.study] <= {one.patient}, words)
 
 
 def _without(
@@ -291,6 +319,10 @@ def _batches(good: Sequence[Instance]) -> Iterator[list[Instance]]:
         size += one.span.length
     if batch:
         yield batch
+
+
+def _too_large(most: int) -> BadBody:
+    return BadBody("body", f"more than {most} bytes", "send less at once", 413)
 
 
 def _unheard(node: DicomwebNode, wrong: NodeError) -> NodeUnheard:

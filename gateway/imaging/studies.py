@@ -1,7 +1,8 @@
 """Where the studies of a viewing are: asked at all archives, and at other gateways, and remembered.
 
 A study is found only under an id of the viewing's person: what no archive holds so is not there, whatever its
-UID. Archives are asked by the broker, so that their breakers, turns and times are those of every question.
+UID; and an archive that has images of somebody else under the same UID, too, shows none of them. Archives are
+asked by the broker, so that their breakers, turns and times are those of every question.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from adapters import Answer, DicomwebNode, Node, PeerGateway, Question, Report
-from adapters.dicomweb_studies import Archive, Level, Pairs, Reach, behind, below, listed
+from adapters import Answer, DicomwebNode, Node, NodeError, PeerGateway, Question, Report
+from adapters.dicomweb_studies import Archive, Level, Pairs, Reach, behind, below, listed, undivided
 from gateway.errors import NodeUnheard, NotFound
 from gateway.flow import waited_s
 from gateway.ids import new_id
@@ -43,10 +44,11 @@ class Studies:
 
         Raises:
             NotFound: no archive has it under an id of this person.
-            NodeUnheard: an archive that may have it was not heard.
+            NodeUnheard: an archive that may have it was not heard, or has it of somebody else, too.
         """
         found = _at(viewed, study_uid, way)
-        if not found and DICOM_UID.fullmatch(study_uid):
+        unproven = any((one.node, study_uid) not in viewed.undivided for one in _own(viewed, study_uid))
+        if (not found or unproven) and DICOM_UID.fullmatch(study_uid):
             key = viewed.viewing.id, study_uid, way
             if key not in self._locating:
                 task = self._locating[key] = asyncio.create_task(self._locate(viewed, study_uid, way))
@@ -57,9 +59,12 @@ class Studies:
             raise NotFound("no archive has a study of this UID under an id of this viewing's patient")
         return found
 
-    async def reach(self, viewed: Viewed, source: Source, *, anew: bool = False) -> Reach:
-        """The way to the archive of a source: an own node's line, or another gateway's with the pass of the
-        viewing that is open there; ``anew`` opens a new one there (after a 401).
+    async def reach(
+        self, viewed: Viewed, source: Source, *, anew: bool = False, images: bool = False
+    ) -> Reach:
+        """The way to the archive of a source: an own node's line, for ``images`` that of these, or another
+        gateway's with the pass of the viewing that is open there; ``anew`` opens a new one there (after a
+        401).
 
         Raises:
             NodeUnheard: the node is gone, or the other gateway admits this viewing to nothing now.
@@ -67,7 +72,7 @@ class Studies:
         first, _, rest = source.node.partition("/")
         node = next((one.node for one in self._gateway.nodes.placed() if one.node.id == first), None)
         if isinstance(node, DicomwebNode) and not rest:
-            return Reach(node.line)
+            return Reach(node.images if images else node.line)
         if not isinstance(node, PeerGateway) or not rest:
             raise NodeUnheard(f"node {first} is not asked for images any more")
         now = asyncio.get_running_loop().time()
@@ -185,12 +190,38 @@ class Studies:
         return Archive(reach, source.number, source.node.partition("/")[2])
 
     async def _locate(self, viewed: Viewed, study_uid: str, way: str) -> None:
-        params = (("StudyInstanceUID", study_uid), ("includefield", HELD))
-        answers = await self.ask(viewed, self.question(viewed, way), params, way)
+        params, question = (
+            (("StudyInstanceUID", study_uid), ("includefield", HELD)),
+            self.question(viewed, way),
+        )
+        answers: tuple[Answer, ...] = ()
+        if not any(way in ("", one.node) for one in viewed.studies.get(study_uid, ())):
+            answers = await self.ask(viewed, question, params, way)
+        own = _own(viewed, study_uid)
+        proven = await asyncio.gather(*(self._undivided(question, study_uid, one) for one in own))
+        wrong = [detail for one, detail in zip(own, proven, strict=True) if detail and way in ("", one.node)]
+        viewed.undivided |= {(one.node, study_uid): not no for one, no in zip(own, proven, strict=True)}
         if not _at(viewed, study_uid, way):
-            for report in (report for answer in answers for report in (answer.report, *answer.behind)):
-                if not report.complete:
-                    raise NodeUnheard(f"node {report.node} was not heard ({report.state}): {report.detail}")
+            reports = (report for answer in answers for report in (answer.report, *answer.behind))
+            wrong += [
+                f"node {report.node} was not heard ({report.state}): {report.detail}"
+                for report in reports
+                if not report.complete
+            ]
+            if wrong:
+                raise NodeUnheard(wrong[0])
+
+    async def _undivided(self, question: Question, study_uid: str, source: Source) -> str:
+        """Why an own archive does not show a study; empty where it does."""
+        node = next((one.node for one in self._gateway.nodes.placed() if one.node.id == source.node), None)
+        if not isinstance(node, DicomwebNode):
+            return f"node {source.node} is not asked for images any more"
+        try:
+            if await undivided(node, question, study_uid, source.number):
+                return ""
+        except NodeError as error:
+            return f"node {source.node} was not heard ({error.state}): {error.detail}"
+        return f"node {source.node} has images of somebody else, too, under the UID of this study"
 
     def _located(self, key: tuple[str, str, str], task: asyncio.Task[None]) -> None:
         del self._locating[key]
@@ -212,9 +243,17 @@ class Studies:
 
 
 def _at(viewed: Viewed, study_uid: str, way: str) -> tuple[Source, ...]:
-    """The known sources of a study, or the one to which a way leads."""
-    found = viewed.studies.get(study_uid, ())
-    return tuple(source for source in found if source.node == way) if way else found
+    """The known sources of a study that show it, or the one to which a way leads."""
+    return tuple(
+        source
+        for source in viewed.studies.get(study_uid, ())
+        if way in ("", source.node) and ("/" in source.node or viewed.undivided.get((source.node, study_uid)))
+    )
+
+
+def _own(viewed: Viewed, study_uid: str) -> list[Source]:
+    """The known sources of a study that are own archives; another gateway looks at its own."""
+    return [source for source in viewed.studies.get(study_uid, ()) if "/" not in source.node]
 
 
 def _first(way: str) -> list[str] | None:

@@ -4,10 +4,11 @@ DICOM JSON is UTF-8 (PS3.18 §F.2). Archives in China hold GB18030 and GBK, ofte
 Latin-1 (PS3.3 §C.12.1.1.2), and some write the bytes as if each were a character, or leave the escape
 sequences of ISO 2022 in (PS3.5 §6.1.2.5). Such a text is put right only with a proof: its characters are
 bytes again, all of these are the Hanzi, kana, hangul or signs of one character set, and written in that they
-are the same bytes. Without a label, that has to hold for the pairs of GB 2312 with a common Hanzi among them,
-away from small Latin letters: ``Größe`` and ``Äneas`` stay what they are. A label says nothing where other
-texts beside it came right. What was lost for good, as U+FFFD or question marks, is read anew from the header
-of an image (:func:`from_header`).
+are the same bytes. Without a label, that has to hold for whole pairs and fours of bytes, with a common Hanzi
+among them and no word of Latin letters around: ``Größe`` and ``CORAÇÃO`` stay what they are. A label of
+another character set is believed in its place; one says nothing where other texts beside it came right. What
+was lost for good, as U+FFFD, question marks, or a name of which nothing but separators is left, is read
+anew from the header of an image (:func:`from_header`).
 """
 
 from __future__ import annotations
@@ -25,21 +26,35 @@ CHARSET = "00080005"
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _CHINESE = frozenset({"GB18030", "GBK", "ISO 2022 IR 58", "ISO 2022 GB18030", "ISO 2022 GBK"})
+_OTHERS = {
+    "ISO_IR 144": "iso8859-5", "ISO_IR 127": "iso8859-6", "ISO_IR 126": "iso8859-7",
+    "ISO_IR 138": "iso8859-8", "ISO_IR 166": "tis-620", "ISO_IR 13": "shift_jis", "ISO 2022 IR 149": "euc_kr",
+}  # fmt: skip
+"""Character sets whose letters are none of Latin-1 (PS3.3 tables C.12-2 to C.12-4), and Python's codecs."""
 
 _LETTER = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
+    r"[\u2e80-\u2fd5\u3040-\u30ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 _SIGNS = re.compile(
     r"[\x20-\x7e\t\r\n\f\xb0\xb1\xb7\xd7\xf7\u0391-\u03c9\u2010-\u203b\u2103-\u22ff\u2460-\u25ff"
     r"\u3000-\u30ff\uff01-\uffee]"
 )
-_PAIRS = re.compile(rb"(?:[\x09-\x7e]|[\xa1-\xa9\xb0-\xf7][\xa1-\xfe])+")
-_COMMON = re.compile(
-    rb"(?:[\x09-\x7e]|[\xa1-\xa9\xd8-\xf7][\xa1-\xfe])*[\xb0-\xd7][\xa1-\xfe]"
-)  # GB 2312, level 1
-_WITHIN_LATIN = re.compile(rb"[a-z][\x80-\xff]|[\x80-\xff][a-z]")
+_PAIR = (
+    rb"(?:[\x09-\x7e]|[\x81-\xa0][\x80-\xfe]|[\xa1-\xa9\xb0-\xf7][\xa1-\xfe]"
+    rb"|[\x81-\x9f][0-9][\x81-\xfe][0-9])"  # GBK/3, GB 2312, and four bytes of GB18030
+)
+_PAIRS = re.compile(_PAIR + rb"+")
+_COMMON = re.compile(_PAIR + rb"*?(?:[\xb0-\xd7][\xa1-\xfe]|[\x81-\x9f][0-9][\x81-\xfe][0-9])")  # level 1
+_WITHIN_LATIN = re.compile(rb"[a-z][\x80-\xff]|[\xa1-\xff][a-z]")
+_GB2312 = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
+_TOUCHING = re.compile(r"[0-9A-Za-z][^\x00-\x7f]|[^\x00-\x7f][0-9A-Za-z]")
+_TWO = re.compile(r"[\u3400-\u9fff]{2}")
+_BELOW = ("0020000E", "00080018")
+"""By what an image and its series are known."""
+_OF_STUDY = frozenset({"00081030", "00080080", "00080090", "00081048", "00081060", "00321060"})
+"""What all images of a study say alike, besides the patient."""
 _ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
-_LOST_NAME = re.compile(r"[?^= ]*\?[?^= ]*")
+_LOST_NAME = re.compile(r"\^.*|[\^= ]*+\?[?^= ]*+", re.DOTALL)
 _LOST = re.compile(r"\ufffd|\?\?")
 _CODECS = {
     "(B": "ascii", "(J": "shift_jis", ")I": "shift_jis", "$)A": "gb2312", "$)C": "euc_kr",
@@ -62,6 +77,7 @@ def suspicious(body: bytes) -> bool:
         or (b"\\" in body and (b"\\u00" in body or b"\\ufffd" in body))
         or (b"\xef" in body and b"\xef\xbf\xbd" in body)
         or (b"?" in body and (b"??" in body or b'"?' in body))
+        or b'"^' in body
     )
 
 
@@ -69,23 +85,22 @@ def mended(dataset: Dataset) -> tuple[Dataset, bool]:
     """A data set with every text put right that can be proven, and whether some text is lost."""
     named, texts = dataset.get(CHARSET), _texts(dataset)
     declared = named.get("Value") if isinstance(named, dict) else None
-    labelled = isinstance(declared, list) and not _CHINESE.isdisjoint(map(str, declared))
-    right = any(_octets(text) is None and _LETTER.search(text) for text in texts)
-    hinted = (labelled or any(map(_certain, texts))) and not right
-    told = _mapped(dataset, lambda text: repaired(text, hinted=hinted))
+    labels = [str(one) for one in declared] if isinstance(declared, list) else []
+    right = any(_octets(text) is None and any(map(str.isalpha, _foreign(text))) for text in texts)
+    other = _OTHERS.get(labels[-1], "") if labels and not right else ""
+    hinted = (not _CHINESE.isdisjoint(labels) or any(map(_certain, texts))) and not right and not other
+    told = _mapped(dataset, lambda text: repaired(text, hinted=hinted, other=other))
     return told, any(map(_is_lost, _texts(told)))
 
 
-def repaired(text: str, *, hinted: bool = False) -> str:
+def repaired(text: str, *, hinted: bool = False, other: str = "") -> str:
     """A text as it was meant; itself where nothing else is proven. ``hinted``: its data set is known to be
-    in a Chinese character set."""
+    in a Chinese character set; ``other``: to be in this one (Python's codec)."""
     if "\x1b" in text:
         return _without_escapes(text)
     if text.isascii() or (octets := _octets(text)) is None:
         return text
-    return (
-        _proven(octets, "utf-8") or (_proven(octets, "gb18030") if hinted or _chinese(octets) else "") or text
-    )
+    return _proven(octets, "utf-8") or (_in_other(octets, other) if other else _in_gb(octets, hinted)) or text
 
 
 def decoded(value: bytes, charsets: Sequence[str]) -> str:
@@ -103,7 +118,8 @@ def decoded(value: bytes, charsets: Sequence[str]) -> str:
 
 def from_header(dataset: Dataset, header: bytes) -> Dataset:
     """A data set whose lost texts are read from the header of one of its images (a DICOM file, as far as its
-    beginning is there); itself where that cannot be read."""
+    beginning is there), or of another image of its study, which says nothing of its series; itself where that
+    cannot be read."""
     try:
         return {**dataset, **_read_anew(dataset, header)}
     except Exception:  # whatever a broken file makes pydicom raise
@@ -117,16 +133,32 @@ def _read_anew(dataset: Dataset, header: bytes) -> Dataset:
     file = dcmread(BytesIO(header), stop_before_pixels=True, force=True)
     named = file.get("SpecificCharacterSet") or []
     charsets = [named] if isinstance(named, str) else [str(one) for one in named]
+    same = all(_of(dataset.get(tag) or {}) in ([], [str(file[tag].value)]) for tag in _BELOW if tag in file)
     read: Dataset = {}
     for tag, element in dataset.items():
         is_text = isinstance(element, dict) and str(element.get("vr")) in _TEXTS and TAG.fullmatch(tag)
-        if not (is_text and any(map(_is_lost, _of(element)))):
+        if not (is_text and (same or tag in _OF_STUDY or tag.startswith("0010"))):
             continue
         value = getattr(file.get_item(int(tag, 16)), "value", None)
         if isinstance(value, bytes):
             text, vr = decoded(value.rstrip(b" \0"), charsets), element["vr"]
-            read[tag] = {"vr": vr, "Value": [_name(one) if vr == "PN" else one for one in text.split("\\")]}
+            if _is_left(_of(element), text, value):
+                values = [_name(one) if vr == "PN" else one for one in text.split("\\")]
+                read[tag] = {"vr": vr, "Value": values}
     return read
+
+
+def _is_left(told: list[str], text: str, value: bytes) -> bool:
+    """Whether an archive told what is left of a text without its Hanzi: by the signs that stand for them, or
+    all of it that is ASCII and nothing else."""
+    left = "".join(told)
+    kept = (_bare(text), _bare(value.decode("latin-1")))
+    return any(map(_is_lost, told)) or (left.isascii() and _bare(left) in kept)
+
+
+def _bare(text: str) -> str:
+    """What is ASCII of a text, without spaces and what parts values and groups."""
+    return re.sub(r"[^!-<>-\[\]-~]", "", text)
 
 
 def _mapped(dataset: Dataset, change: Callable[[str], str]) -> Dataset:
@@ -202,14 +234,33 @@ def _proven(octets: bytes, codec: str) -> str:
     return text if same and signs and _LETTER.search(text) else ""
 
 
-def _chinese(octets: bytes) -> bool:
-    """Whether bytes can hardly be anything but GB 2312."""
-    return bool(_PAIRS.fullmatch(octets) and _COMMON.match(octets) and not _WITHIN_LATIN.search(octets))
+def _in_gb(octets: bytes, hinted: bool) -> str:
+    """What bytes say in GB18030; empty where that is not proven. A word of Latin letters with single accents
+    is no proof: their pairs with ASCII letters are Hanzi that hardly anybody uses."""
+    certain = bool(_PAIRS.fullmatch(octets) and _COMMON.match(octets) and not _WITHIN_LATIN.search(octets))
+    text = _proven(octets, "gb18030") if certain or hinted else ""
+    if _TOUCHING.search(text):
+        proof = _GB2312.search(octets) if hinted else _TWO.search(text)
+        return text if proof else ""
+    return text
+
+
+def _in_other(octets: bytes, codec: str) -> str:
+    """What bytes say in another character set, where all beyond ASCII is letters."""
+    try:
+        text = octets.decode(codec)
+    except UnicodeError:
+        return ""
+    return text if all(map(str.isalpha, _foreign(text))) else ""
+
+
+def _foreign(text: str) -> list[str]:
+    return [char for char in text if char > "\x7f"]
 
 
 def _certain(text: str) -> bool:
     octets = None if text.isascii() else _octets(text)
-    return octets is not None and _chinese(octets) and bool(_proven(octets, "gb18030"))
+    return octets is not None and bool(_in_gb(octets, False))
 
 
 def _is_lost(text: str) -> bool:

@@ -38,10 +38,11 @@ class Prior(Struct, frozen=True, kw_only=True):
 class Viewing(Struct, frozen=True, kw_only=True):
     """One permission, as it is kept (sealed; never in a log).
 
-    ``patient_id`` is by what the person is called here, towards viewers: made from the pseudonym, and the
-    same for each viewing of an institution. ``gateway``: it was opened by another gateway (its owner id) for
-    ``institution``. ``question``: the ledger entry that it goes back to. ``priors`` are in their order;
-    ``check`` is the decision they come from.
+    ``id`` begins with the time at which it ``ends`` (:func:`gateway.ids.new_id`). ``patient_id`` is by what
+    the person is called here, towards viewers: made from the pseudonym, and the same for each viewing of an
+    institution. ``gateway``: it was opened by another gateway (its owner id) for ``institution``.
+    ``question``: the ledger entry that it goes back to. ``priors`` are in their order; ``check`` is the
+    decision they come from.
     """
 
     id: str
@@ -72,12 +73,14 @@ class Source(Struct, frozen=True):
 class Viewed(Struct, kw_only=True):
     """A viewing that is open in this process, and what was learnt of it here; nothing of it is ever written.
 
-    ``studies``: where each study of the person is, the best source first. ``opened``: studies of which this
-    process has recorded the 调阅. ``passes``: by peer node, the token of the viewing that was opened there
-    and the loop's time at which it ends.
+    ``studies``: where each study of the person is, the best source first. ``undivided``: by own node and
+    study, whether that archive was found to have images of nobody else under its UID. ``opened``: studies of
+    which this process has recorded the 调阅. ``passes``: by peer node, the token of the viewing that was
+    opened there and the loop's time at which it ends.
     """
 
     viewing: Viewing
     studies: dict[str, tuple[Source, ...]] = field(default_factory=dict)
+    undivided: dict[tuple[str, str], bool] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
     passes: dict[str, tuple[str, float]] = field(default_factory=dict)

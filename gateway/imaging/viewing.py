@@ -8,7 +8,8 @@ whose person does not consent any more, is over here, too. Where the store is aw
 be known what was revoked. An answer that has begun goes on to its end.
 
 To open a study is what the ledger knows as 调阅. It is written once for each viewing and study by each
-process, before the first byte of the study goes out; what else is fetched of it costs nothing more.
+process that remembers the viewing, before the first byte of the study goes out; what else is fetched of it
+costs nothing more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import time
 import zlib
 from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -45,8 +46,6 @@ K = TypeVar("K", bound=Hashable)
 
 KIND = "viewing"
 TOKEN = "lrv_"  # noqa: S105 - how every token of a viewing begins
-LONGEST = 480
-"""Minutes that a viewing can be open for."""
 REREAD_S = 2.0
 """For how long a viewing is believed to be open without looking."""
 KEPT = 1024
@@ -97,7 +96,7 @@ class Viewings:
         if now >= self._prunes:
             self._prunes = now + PRUNE_S
             with suppress(StoreError):  # the next one deletes more
-                await store.prune(KIND, since(viewing.opened - timedelta(minutes=LONGEST)))
+                await store.prune(KIND, since(datetime.now(UTC)))
         return token
 
     async def of(self, token: str) -> Viewed:

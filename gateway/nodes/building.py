@@ -180,6 +180,7 @@ def adapter(settings: NodeSettings, parts: Parts, identities: Identities | None 
         parts.normaliser,
         timeout=timeout,
         line=line_of(settings),
+        images=line_of(settings),
     )
 
 

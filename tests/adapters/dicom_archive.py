@@ -78,7 +78,7 @@ def archive(
     instance's UID."""
 
     def reply(first: str, _: bytes) -> Reply:
-        steps = first.split()[1].partition("?")[0].strip("/").split("/")
+        steps = first.partition(" ")[2].partition(" ")[0].partition("?")[0].strip("/").split("/")
         if len(steps) == 1:
             found = [*studies]
         elif steps[-1] == "series":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +35,7 @@ def told(**changes: Any) -> dict[str, Any]:
     return {tag: {"vr": "LO", "Value": [value]} for tag, value in values.items() if value != ""}
 
 
-def answer(*studies: dict[str, Any], at: str = "search") -> Answer:
+def answer(*studies: dict[str, Any], at: str = "search", mend: Callable[[str], str] = str) -> Answer:
     """What is heard of an archive with these studies, beside a source that knows the patient."""
 
     def reply(first: str, _: bytes) -> Reply:
@@ -49,8 +50,8 @@ def answer(*studies: dict[str, Any], at: str = "search") -> Answer:
         try:
             asked = question(since=NOW - timedelta(days=90))
             if at == "search":
-                return await search(node, asked, IMAGES)
-            return await read(node, his, asked, at, IMAGES)
+                return await search(node, asked, IMAGES, mend)
+            return await read(node, his, asked, at, IMAGES, mend)
         finally:
             await node.aclose()
             await his.aclose()
@@ -59,8 +60,8 @@ def answer(*studies: dict[str, Any], at: str = "search") -> Answer:
         return asyncio.run(run(url))
 
 
-def resource(*studies: dict[str, Any]) -> dict[str, Any]:
-    (match,) = answer(*studies).matches
+def resource(*studies: dict[str, Any], mend: Callable[[str], str] = str) -> dict[str, Any]:
+    (match,) = answer(*studies, mend=mend).matches
     found: dict[str, Any] = json.loads(bytes(match.raw))
     return found
 
@@ -95,6 +96,18 @@ def test_a_day_without_a_time_is_a_day() -> None:
 
 def test_a_description_that_was_lost_is_left_out() -> None:
     assert "description" not in resource(told(t00081030="CT \ufffd\ufffd"))
+
+
+def test_a_day_that_is_none_is_left_out() -> None:
+    assert "started" not in resource(told(t00080020="20261345", t00080030=""))
+
+
+def test_a_number_that_cannot_be_is_left_out() -> None:
+    assert "numberOfInstances" not in resource(told(t00201208="12345678901"))
+
+
+def test_a_description_is_put_right() -> None:
+    assert resource(told(t00081030="ct"), mend=str.upper)["description"] == "CT"
 
 
 def test_a_study_of_before_is_not_found() -> None:

@@ -247,7 +247,7 @@ def test_no_content_is_empty() -> None:
     assert asked_of(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").report.state == "empty"
 
 
-def series(uid: str, *held: int) -> dict[str, Any]:
+def series(uid: str, *held: object) -> dict[str, Any]:
     return {"0020000E": {"Value": [uid]}, "00080060": {"Value": ["DX"]}, "00201209": {"Value": held}}
 
 
@@ -272,6 +272,14 @@ def test_a_series_that_cannot_be_read_is_a_fault(odd: Any) -> None:
 
 def test_a_number_of_images_may_be_text() -> None:
     assert only(asked_of([entry(t00201208=["12"])])).images == Images(12)
+
+
+@pytest.mark.parametrize(
+    "count", ["²", "9" * 5000, -3, 10**30], ids=["superscript", "long", "negative", "huge"]
+)
+def test_a_count_that_is_none_is_taken_from_the_instances(count: object) -> None:
+    found = only(asked_of([entry(t00201208=[count])], [series("2.25.11", count)], [instance(1)]))
+    assert found.images == Images(1)
 
 
 def test_images_that_do_not_come_cannot_be_said_to_be_there() -> None:

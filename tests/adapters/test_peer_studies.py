@@ -56,13 +56,13 @@ def studies_of(reply: Callable[[str, bytes], Reply], **changes: Any) -> Answer:
     return asked_of(reply, lambda node: node.studies(put, params, ends=ENDS))
 
 
-def test_studies_come_in_their_own_bytes_with_the_way_to_their_archive() -> None:
+def test_studies_keep_the_bytes_of_their_elements_and_come_with_the_way_to_their_archive() -> None:
     raw = dataset()
     answer = studies_of(good(study(raw), study(dataset("2.25.8", "X9"), "gw-jjj/jjj-his", "X9")))
     first, second = answer.listed
-    assert (bytes(first.raw), first.uid, first.number, first.instances, first.node) == (
-        raw, UID, NUMBER, 5, "hb-pacs",
-    )  # fmt: skip
+    assert (first.uid, first.number, first.instances, first.node) == (UID, NUMBER, 5, "hb-pacs")
+    assert json.loads(bytes(first.raw)) == json.loads(raw)
+    assert all(bytes(element) in raw for element in first.members.values())
     assert (second.uid, second.number, second.node) == ("2.25.8", "X9", "gw-jjj/jjj-his")
 
 

@@ -89,11 +89,12 @@ def test_what_reads_images_is_waited_for_and_nothing_is_there_without_its_header
         http_answer(b"", "403 Forbidden"),
         http_answer(b"<html>", media="text/html"),
         part(b"no DICOM"),
+        part(bytes(128) + b"DICM" + b"\2\0\x10\0UI\2\0??" + b"\xff" * 200),
         part(b""),
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
     ],
-    ids=["500", "404", "403", "html", "other part", "empty part", "no answer", "cut"],
+    ids=["500", "404", "403", "html", "other part", "damaged", "empty part", "no answer", "cut"],
 )
 def test_what_cannot_be_seen_cannot_be_said(answer: bytes) -> None:
     assert looked(archive(CT, THREE, lambda _: answer), once) == UNSEEN

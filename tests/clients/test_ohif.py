@@ -139,6 +139,7 @@ def test_a_prior_beside_the_open_study_is_opened_and_drawn(network: Imaging, pag
     page.locator(f"{PANEL} {THUMBNAIL}").nth(1).wait_for()
     page.locator(THUMBNAIL).filter(has_text=MODALITY[prior]).last.dblclick()
     shows(page, day(network, prior))
+    assert "Multiple Patients" not in page.inner_text("body")
 
 
 def test_the_study_list_is_of_all_archives_with_the_name_in_hanzi(network: Imaging, page: Page) -> None:

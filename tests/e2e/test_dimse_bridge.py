@@ -278,6 +278,13 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
     assert (done.returncode, done.stderr) == (2, said)
 
 
+@pytest.mark.parametrize("token", [b"", b"\n", "示例".encode()])
+def test_a_token_file_without_a_token_lets_nobody_in(tmp_path: Path, token: bytes) -> None:
+    (tmp_path / "token").write_bytes(token)
+    done = command("bridge", "--archive", "PACS@127.0.0.1:104", "--token-file", str(tmp_path / "token"))
+    assert (done.returncode, "holds no token" in done.stderr) == (2, True)
+
+
 def test_a_bridge_beyond_loopback_needs_a_token() -> None:
     done = command("bridge", "--archive", "PACS@127.0.0.1:104", "--host", "0.0.0.0")  # noqa: S104 - refused
     assert (done.returncode, "--token-file" in done.stderr) == (2, True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from copy import deepcopy
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,17 @@ import httpx
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.pdu import P_DATA_TF
 
+from adapters.errors import NodeUnreachable
 from gateway.bridge import Archive, create_bridge
-from gateway.bridge.associations import FIND, GET, MOVE
+from gateway.bridge.associations import FIND, GET, MOVE, QUERY, Associations
 from gateway.demo.processes import LOOPBACK, free_port
+from gateway.demo.studies import StoreRefused, store
 from gateway.log import Log
 from gateway.serving import config_of
 from tests.adapters.transport_servers import Authority
@@ -59,11 +66,12 @@ class Fake:
         ae.add_supported_context(UTF8.SOPClassUID, scu_role=True, scp_role=True)
         self.port = port or free_port()
         self.opened = 0
+        self.stuck = False
         self.over = threading.Event()
         self.cancelled = threading.Event()
         self.does: dict[str, Handler] = {"find": one}
         bound: list[Any] = [(event, self._answer, [name]) for name, event in EVENTS.items()]
-        bound.append((evt.EVT_ACCEPTED, self._count))
+        bound += [(evt.EVT_ACCEPTED, self._count), (evt.EVT_PDU_RECV, self._stick)]
         address = (LOOPBACK, self.port)
         self._server = ae.start_server(address, block=False, evt_handlers=bound, ssl_context=tls)
 
@@ -82,6 +90,11 @@ class Fake:
 
     def _count(self, _: evt.Event) -> None:
         self.opened += 1
+
+    def _stick(self, event: evt.Event) -> None:
+        """Read nothing more of an instance."""
+        if self.stuck and isinstance(event.pdu, P_DATA_TF):
+            self.over.wait(10)
 
 
 def match(**more: str) -> Dataset:
@@ -139,7 +152,7 @@ def fake(archive: Fake) -> Iterator[Fake]:
     archive.over.clear()
     yield archive
     archive.over.set()
-    archive.does = {"find": one}
+    archive.does, archive.stuck = {"find": one}, False
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +238,50 @@ def test_an_association_is_used_again(fake: Fake, client: httpx.Client) -> None:
     for _ in range(3):
         assert client.get("/studies").status_code == 200
     assert fake.opened - before <= 1
+
+
+def test_an_answer_is_left_to_who_asked(fake: Fake) -> None:
+    associations = Associations(Archive(title="PACS", host=LOOPBACK, port=fake.port))
+    with associations.lent(QUERY) as (association, _):
+        association.dimse.msg_queue.put((1, "an answer"))  # type: ignore[arg-type]
+        time.sleep(0.05)
+        assert association.dimse.msg_queue.qsize() == 1
+    associations.close()
+
+
+def test_an_association_that_ends_while_it_is_lent_is_a_fault_of_the_archive(fake: Fake) -> None:
+    associations = Associations(Archive(title="PACS", host=LOOPBACK, port=fake.port))
+
+    def ask() -> None:
+        with associations.lent(QUERY) as (association, _):
+            association.abort()
+            association.send_c_echo()
+
+    with pytest.raises(NodeUnreachable):
+        ask()
+    associations.close()
+
+
+def test_an_archive_that_takes_nothing_in_holds_nobody_up(fake: Fake, client: httpx.Client) -> None:
+    large = deepcopy(IMAGES[0])
+    large.PixelData = bytes(32 * 1024 * 1024)
+    fake.stuck = True
+    began = time.monotonic()
+    with pytest.raises(StoreRefused):
+        store(str(client.base_url).rstrip("/"), [large])
+    assert time.monotonic() - began < 8
+    fake.stuck = False
+    assert client.get("/studies").status_code == 200
+
+
+def test_who_waits_too_long_for_a_turn_is_told(fake: Fake) -> None:
+    fake.does["get"] = sending(IMAGES[0], each=lambda _: fake.over.wait(10))
+    with bridged(fake.port, associations=1) as client:
+        first = threading.Thread(target=client.get, args=[STUDY])
+        first.start()
+        time.sleep(0.2)
+        assert client.get(STUDY).status_code == 503
+        first.join()
 
 
 def test_a_query_that_is_never_answered_is_late(fake: Fake, client: httpx.Client) -> None:
@@ -316,6 +373,14 @@ def test_an_instance_of_another_study_is_refused(fake: Fake, client: httpx.Clien
         client.get(STUDY)
 
 
+def test_an_instance_of_another_patient_is_refused(fake: Fake, client: httpx.Client) -> None:
+    other = deepcopy(IMAGES[1])
+    other.PatientID = "ANOTHER"
+    fake.does["get"] = sending(IMAGES[0], other)
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.get(STUDY)
+
+
 def test_a_move_is_cancelled_when_its_caller_goes(fake: Fake, mover: httpx.Client, move_port: int) -> None:
     images = [*IMAGES, *STUDIES["gb18030"] * 100]
     fake.does["move"] = sending(*images, to=move_port, each=lambda _: time.sleep(0.05))
@@ -342,11 +407,67 @@ def test_two_retrievals_of_one_study_at_a_time_are_both_whole(
     assert [len(datasets(answer)) for answer in answers] == [3, 3]
 
 
-@pytest.mark.usefixtures("mover")
-def test_instances_that_nobody_asked_for_are_refused(move_port: int) -> None:
+def test_an_instance_for_an_unnamed_move_goes_to_all_who_want_it(
+    fake: Fake, mover: httpx.Client, move_port: int
+) -> None:
+    def move(_: evt.Event) -> Iterator[Any]:
+        fake.over.wait(10)
+        yield LOOPBACK, move_port, {"contexts": [build_context(UTF8.SOPClassUID)]}
+        yield 0
+
+    fake.does["move"] = move
+    answers = list[httpx.Response]()
+    threads = [threading.Thread(target=lambda: answers.append(mover.get(STUDY))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    with stranger(move_port) as association:
+        assert [association.send_c_store(image).Status for image in IMAGES] == [0, 0, 0]
+    fake.over.set()
+    for thread in threads:
+        thread.join()
+    assert [len(datasets(answer)) for answer in answers] == [3, 3]
+
+
+@contextmanager
+def stranger(port: int) -> Iterator[Association]:
+    """Somebody who sends to the bridge."""
     ae = AE(ae_title="STRANGER")
     ae.add_requested_context(UTF8.SOPClassUID)
-    association = ae.associate(LOOPBACK, move_port, ae_title="LIANREN")
-    status = association.send_c_store(IMAGES[0]).Status
+    association = ae.associate(LOOPBACK, port, ae_title="LIANREN")
+    yield association
     association.release()
-    assert status == 0xA900
+
+
+@pytest.mark.usefixtures("mover")
+def test_instances_that_nobody_asked_for_are_refused(move_port: int) -> None:
+    with stranger(move_port) as association:
+        assert association.send_c_store(IMAGES[0]).Status == 0xA900
+
+
+@pytest.mark.usefixtures("mover")
+def test_nothing_is_left_of_an_instance_that_does_not_come_whole(move_port: int) -> None:
+    before = spooled()
+    sent = C_STORE()
+    sent.MessageID, sent.Priority, sent.AffectedSOPClassUID = 1, 2, UTF8.SOPClassUID
+    sent.AffectedSOPInstanceUID, sent.DataSet = UTF8.SOPInstanceUID, BytesIO(bytes(100_000))
+    message = C_STORE_RQ()
+    message.primitive_to_message(sent)
+    with stranger(move_port) as association:
+        *most, _ = message.encode_msg(1, 16_384)
+        for piece in most:
+            association.dul.send_pdu(piece)
+        assert waited(lambda: spooled() - before)
+        association.abort()
+    assert waited(lambda: not spooled() - before)
+
+
+def spooled() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("*.dcm"))
+
+
+def waited(what: Callable[[], object]) -> bool:
+    end = time.monotonic() + 5
+    while not what() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(what())

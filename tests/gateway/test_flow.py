@@ -163,6 +163,7 @@ def test_what_a_doctor_waits_for_is_told_from_what_can_wait(path: str, urgency: 
         ("GET", "/dicomweb/wado", "image"),
         ("POST", "/dicomweb/studies", "image"),
         ("GET", "/dicomweb/studies", "background"),
+        ("GET", "/dicomweb/studies/", "background"),
         ("GET", "/dicomweb/studies/1.2/series/3/instances", "background"),
     ],
 )

@@ -79,8 +79,9 @@ def test_a_viewer_asks_beforehand_for_parts_of_images(live: Live) -> None:
     assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
 
 
-def test_a_viewer_reads_what_is_said_of_nodes_and_sizes_and_refusals_too(live: Live) -> None:
-    answer = live.client("").get(IMAGES, headers={"Origin": VIEWER})
+@pytest.mark.parametrize("path", [IMAGES, f"{IMAGES}/2.25.1/metadata", f"{IMAGES}/2.25.01", "/dicomweb/wado"])
+def test_a_viewer_reads_what_is_said_of_nodes_and_sizes_and_refusals_too(live: Live, path: str) -> None:
+    answer = live.client("").get(path, headers={"Origin": VIEWER})
     assert (answer.status_code, answer.headers[ALLOWED]) == (401, VIEWER)
     read = answer.headers["access-control-expose-headers"].split(", ")
     assert {"lianren-nodes", "warning", "content-range", "content-length"} <= set(read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -18,13 +19,18 @@ class Archive:
     """An ASGI application.
 
     ``kept`` are the instances by their UIDs. ``refuses``: instances that it fails, by reason. ``says``: an
-    answer in place of its own (status and body).
+    answer in place of its own (status and body). ``stumbles``: over any that it refuses it refuses the
+    whole request. ``dies_at``: the request, by its number among those that
+    store, in whose answer it breaks off. ``takes_s``: how long it takes to store.
     """
 
     def __init__(self) -> None:
         self.kept: dict[str, Dataset] = {}
         self.refuses: dict[str, int] = {}
         self.says: tuple[int, bytes] | None = None
+        self.stumbles = False
+        self.dies_at = 0
+        self.takes_s = 0.0
         self.requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,13 +45,19 @@ class Archive:
                 break
         if scope["method"] == "POST":
             self.requests += 1
+            await asyncio.sleep(self.takes_s)
             headers = dict(scope["headers"])
             status, said = self.says or (200, self._store(headers[b"content-type"], body))
+            if self.stumbles and b"00081197" in said:
+                status, said = 400, b'{"00081198":{"vr":"SQ"},"00081199":{"vr":"SQ"}}'
         else:
             status, said = 200, self._studies(parse_qs(scope["query_string"].decode()))
         start = {"status": status, "headers": [(b"content-type", b"application/dicom+json")]}
         await send({"type": "http.response.start", **start})
-        await send({"type": "http.response.body", "body": said})
+        await send({"type": "http.response.body", "body": said[:10], "more_body": True})
+        if scope["method"] == "POST" and self.requests == self.dies_at:
+            return
+        await send({"type": "http.response.body", "body": said[10:]})
 
     def _store(self, content_type: bytes, body: bytes) -> bytes:
         whole = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type + b"\r\n\r\n" + body)
@@ -68,14 +80,14 @@ class Archive:
             asked = (("StudyInstanceUID", dataset.StudyInstanceUID), ("PatientID", dataset.PatientID))
             return all(str(value) in query.get(name, [str(value)]) for name, value in asked)
 
-        found = {str(one.StudyInstanceUID): one for one in self.kept.values() if wanted(one)}
+        found = {(str(one.StudyInstanceUID), str(one.PatientID)) for one in self.kept.values() if wanted(one)}
         return json.dumps(
             [
                 {
                     "0020000D": {"vr": "UI", "Value": [uid]},
-                    "00100020": {"vr": "LO", "Value": [str(one.PatientID)]},
+                    "00100020": {"vr": "LO", "Value": [number]},
                 }
-                for uid, one in found.items()
+                for uid, number in sorted(found)
             ]
         ).encode()
 

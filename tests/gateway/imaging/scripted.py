@@ -65,12 +65,15 @@ def accepting(answers: dict[str, Script], other: str = "400 Bad Request") -> Scr
 
 @dataclass
 class Archive:
-    """One archive: ``scripts`` by address below its root, ``held`` instances by study, and what it was
-    asked. ``sent`` counts bytes of bodies, ``left`` is set when somebody hangs up on one."""
+    """One archive: ``scripts`` by address below its root, ``held`` instances by study, studies that it has
+    of ``another`` patient, too, and what it was asked. ``sent`` counts bytes of bodies, ``left`` is set when
+    somebody hangs up on one.
+    """
 
     url: str = ""
     scripts: dict[str, Script] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
+    another: set[str] = field(default_factory=set)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
     left: threading.Event = field(default_factory=threading.Event)
@@ -80,15 +83,18 @@ class Archive:
         address = urlsplit(target)
         path = address.path.removeprefix("/dicom-web/")
         if path == "studies":
-            wanted = parse_qs(address.query).get("StudyInstanceUID", list(self.held))
+            query = parse_qs(address.query)
+            wanted = query.get("StudyInstanceUID", list(self.held))
             found = [_listed(uid, count) for uid, count in self.held.items() if uid in wanted]
+            if "PatientID" not in query:
+                found += [_listed(uid, 1, "ANOTHER") for uid in self.another.intersection(wanted)]
             return answer(orjson.dumps(found), JSON)(headers)
         self.asked.append((target.removeprefix("/dicom-web/"), headers))
         return self.scripts.get(path, refused("404 Not Found"))(headers)
 
 
-def _listed(uid: str, count: int) -> dict[str, Any]:
-    told = {"00100020": PERSON.mrns[OWN], "0020000D": uid, "00080020": "20260901", "00201208": count}
+def _listed(uid: str, count: int, number: str = PERSON.mrns[OWN]) -> dict[str, Any]:
+    told = {"00100020": number, "0020000D": uid, "00080020": "20260901", "00201208": count}
     return {tag: {"vr": "LO", "Value": [value]} for tag, value in told.items()}
 
 
@@ -118,6 +124,7 @@ def archive() -> Iterator[Archive]:
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
+        request_queue_size = 64
         allow_reuse_address = True
 
         def handle_error(self, *_: object) -> None:

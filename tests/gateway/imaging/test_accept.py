@@ -117,3 +117,11 @@ def test_a_transfer_syntax_inside_of_the_type_is_read() -> None:
 def test_no_header_whatever_raises_anything_else(header: str) -> None:
     with suppress(NotAcceptable):
         assert accepted("frames", header).forms
+
+
+@pytest.mark.parametrize("header", ['"\\' * 30_000, '\\"' * 30_000, '"a' * 30_001, 'a/b;x="\\' * 9_000])
+def test_quotes_that_nothing_closes_take_no_time(header: str) -> None:
+    began = time.process_time()
+    with pytest.raises(NotAcceptable):
+        accepted("frames", header)
+    assert time.process_time() - began < 0.5

@@ -6,8 +6,10 @@ import random
 import zlib
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +18,16 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    MRImageStorage,
     RLELossless,
 )
 
+from gateway.imaging.character_sets import encodings_of
 from gateway.imaging.checking import examine
 from gateway.imaging.elements import DEPTH
 from gateway.imaging.instances import CLASS, MISMATCH, SYNTAX, UNREADABLE, Instance, Refused
@@ -144,9 +149,19 @@ def test_a_patient_id_that_would_ask_for_others_is_refused(number: str) -> None:
     assert refused(file(PatientID=number)).reason == UNREADABLE
 
 
-def test_a_data_set_of_another_instance_than_its_file_says_does_not_match() -> None:
+def test_a_data_set_of_another_class_than_its_file_says_does_not_match() -> None:
+    data = file(SOPClassUID=CTImageStorage)
+    assert refused(data.replace(CTImageStorage.encode(), MRImageStorage.encode(), 1)).reason == MISMATCH
+
+
+def test_of_an_instance_its_data_set_says_which_it_is() -> None:
     data = file()
-    assert refused(data.replace(b"2.25.1.1.1", b"2.25.1.1.2", 1)).reason == MISMATCH
+    assert examined(data.replace(b"2.25.1.1.1", b"2.25.1.1.2", 1)).uid == "2.25.1.1.1"
+
+
+def test_a_patient_id_may_be_in_any_character_set() -> None:
+    image = file(SpecificCharacterSet="GB18030", PatientID="门诊7".encode("gb18030"))
+    assert examined(image).patient == "门诊7"
 
 
 @pytest.mark.parametrize("uid", ["1.2.840.10008.1.1", "1.2.840.10008.1.3.10", "1.2.826.0.1.3680043.2.1"])
@@ -175,6 +190,20 @@ def test_a_deflated_file_that_grows_without_end_is_refused() -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = squeeze.compress(bytes(20 * MOST)) + squeeze.flush()
     assert "inflates to more than" in refused(data[:begins] + bomb).words
+
+
+def test_a_deflated_file_without_a_data_set_is_refused() -> None:
+    data = written(DeflatedExplicitVRLittleEndian)
+    begins = 144 + int.from_bytes(data[140:144], "little")
+    assert refused(data[:begins] + b"\x03\x00").reason == UNREADABLE
+
+
+def test_an_icon_may_be_compressed() -> None:
+    fragments = b"\xfe\xff\x00\xe0\0\0\0\0" * 2 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    pixels = b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + fragments
+    item = b"\xfe\xff\x00\xe0" + len(pixels).to_bytes(4, "little") + pixels
+    icon = b"\x88\0\0\x02SQ\0\0" + len(item).to_bytes(4, "little") + item
+    assert examined(file().replace(b"\xe0\x7f\x10\0OW", icon + b"\xe0\x7f\x10\0OW")).uid
 
 
 def nested(depth: int) -> bytes:
@@ -231,9 +260,44 @@ def test_a_text_in_another_one_is_refused_with_what_it_probably_is(
     assert told in wrong.words
 
 
-@pytest.mark.parametrize("name", ["Müller^Jörg", "Ängström^Åsa", "Françoise^Noël"])
-def test_a_western_name_is_not_taken_for_hanzi(name: str) -> None:
-    assert examined(file(SpecificCharacterSet="ISO_IR 100", PatientName=name.encode("latin-1")))
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 100", "Größe, größer"),
+        ("ISO_IR 100", "Hääpää"),
+        ("ISO_IR 100", "CRÉÉE ET AGRÉÉE"),
+        ("ISO_IR 101", "Łęcki^Żółć"),
+        ("ISO_IR 126", "Παπαδόπουλος"),
+        ("ISO_IR 127", "حسن"),
+        ("ISO_IR 138", "שרון^דבורה"),
+        ("ISO_IR 144", "Иванов^Пётр"),
+        ("ISO_IR 166", "สมชาย"),
+        ("ISO_IR 203", "Œuvré"),
+    ],
+)
+def test_a_name_in_another_alphabet_is_not_taken_for_hanzi(charset: str, name: str) -> None:
+    encoding = encodings_of(charset.encode())[0]
+    image = file(SpecificCharacterSet="ISO_IR 100", PatientName=name.encode(encoding))
+    assert examined(image.replace(b"ISO_IR 100", charset.encode()))
+
+
+@pytest.mark.parametrize("name", ["欧^璇峰江", "王^小东", "李^娜"])
+def test_a_name_in_gb18030_is_not_taken_for_utf_8(name: str) -> None:
+    assert examined(file(SpecificCharacterSet="GB18030", PatientName=name.encode("gb18030")))
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"),
+        ("\\ISO 2022 IR 149", b"Hong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"),
+        ("\\ISO 2022 IR 58", b"Wang=\x1b$)A\xcd\xf5^\x1b$)A\xd0\xa1\xb6\xab"),
+        ("ISO 2022 IR 100\\ISO 2022 IR 144", b"\xc4^\x1b-L\xbb\xee\x1b-A\xe4"),
+    ],
+)
+def test_a_name_with_escape_sequences_is_stored(charset: str, name: bytes) -> None:
+    assert examined(file(SpecificCharacterSet=charset.split("\\"), PatientName=name))
 
 
 def test_an_unknown_character_set_is_refused() -> None:
@@ -250,12 +314,62 @@ def test_a_text_deep_in_a_report_is_looked_at() -> None:
     assert "character set" in wrong.words
 
 
+def test_an_item_has_no_character_set_of_the_item_before() -> None:
+    before, within, after = Dataset(), Dataset(), Dataset()
+    before.SpecificCharacterSet = "GB18030"
+    before.add_new(0x0040A160, "UT", "肺部未见异常".encode("gb18030"))
+    within.add_new(0x0040A160, "UT", "肺部未见异常".encode())
+    after.ContentSequence = [within]
+    assert examined(file(SpecificCharacterSet="ISO_IR 192", ContentSequence=[before, after]))
+
+
 def test_an_item_may_state_a_character_set_of_its_own() -> None:
     item, after = Dataset(), Dataset()
     item.SpecificCharacterSet = "GB18030"
     item.add_new(0x0040A160, "UT", "肺部未见异常".encode("gb18030"))
     after.add_new(0x0040A160, "UT", "肺部未见异常".encode())
     assert examined(file(SpecificCharacterSet="ISO_IR 192", ContentSequence=[item, after]))
+
+
+# Files of others
+
+NOT_STORED = {
+    "ExplVR_BigEnd.dcm": "Patient ID",
+    "ExplVR_BigEndNoMeta.dcm": "DICM",
+    "ExplVR_LitEndNoMeta.dcm": "DICM",
+    "GDCMJ2K_TextGBR.dcm": "Patient ID",
+    "JPEGLSNearLossless_08.dcm": "Patient ID",
+    "JPEGLSNearLossless_16.dcm": "Patient ID",
+    "MR_truncated.dcm": "cut off",
+    "SC_rgb_jls_lossy_line.dcm": "Patient ID",
+    "SC_rgb_jls_lossy_sample.dcm": "Patient ID",
+    "SC_rgb_jpeg.dcm": "VR",
+    "UN_sequence.dcm": "SOP Instance UID",
+    "chrSQEncoding.dcm": "SOP Instance UID",
+    "chrSQEncoding1.dcm": "SOP Instance UID",
+    "empty_charset_LEI.dcm": "SOP Class UID",
+    "meta_missing_tsyntax.dcm": "SOP Class UID",
+    "nested_priv_SQ.dcm": "SOP Class UID",
+    "no_meta.dcm": "DICM",
+    "no_meta_group_length.dcm": "Group Length",
+    "priv_SQ.dcm": "SOP Instance UID",
+    "rtplan_truncated.dcm": "cut off",
+    "rtstruct.dcm": "DICM",
+}
+"""Of the files that pydicom carries, and what is wrong with them."""
+CARRIED = sorted(
+    path
+    for folder in ("charset_files", "test_files")
+    for path in (Path(pydicom.__file__).parent / "data" / folder).glob("*.dcm")
+)
+
+
+@pytest.mark.parametrize("path", CARRIED, ids=lambda path: path.name)
+def test_a_file_that_pydicom_carries_is_stored_unless_something_is_wrong_with_it(path: Path) -> None:
+    if wrong := NOT_STORED.get(path.name):
+        assert wrong in refused(path.read_bytes()).words
+    else:
+        assert examined(path.read_bytes()).uid
 
 
 # Anything

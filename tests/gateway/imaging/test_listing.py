@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,11 +16,16 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from pydicom.uid import UID
 from starlette.types import Receive, Scope, Send
 
+from adapters import Report
 from gateway.demo.people import BY_KEY
 from gateway.demo.studies import study as images
+from gateway.faces.dicomweb_search import answer
+from gateway.imaging.listing import Page
+from gateway.imaging.query import query_of
 from tests.gateway.imaging.test_peer_studies import entries
 from tests.gateway.live import NODE, OWN, Live, gateway_with, source_of
 from tests.serving import serve
@@ -38,6 +44,9 @@ class Archive:
     number: bytes = b"0"
     file: bytes = b""
     status: int = 200
+    series_of: int = 1
+    images_of: str = ""
+    slow: str = "none"
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +56,8 @@ class Archive:
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
             return
+        if scope["path"].endswith(self.slow):
+            await asyncio.sleep(3)
         params = dict(parse_qsl(scope["query_string"].decode()))
         self.asked.append((scope["path"], params))
         path = scope["path"].strip("/").split("/")
@@ -64,16 +75,17 @@ class Archive:
             return [one for uid, one in self.studies.items() if wanted in (None, uid)]
         of = path[1:2] if len(path) > 1 else [] if self.weak else list(self.studies)
         return [
-            self.series(uid) if path[-1] == "series" else self.instance(uid)
+            self.series(uid, number) if path[-1] == "series" else self.instance(uid)
             for uid in of
             if uid in self.studies
+            for number in range(1, self.series_of + 1 if path[-1] == "series" else 2)
         ]
 
-    def series(self, study: str) -> dict[str, Any]:
-        return dataset(study, "", **{"0020000E": f"{study}.1", "00080060": "CT", "00201209": 2})
+    def series(self, study: str, number: int) -> dict[str, Any]:
+        return dataset(study, self.images_of, **{"0020000E": f"{study}.{number}", "00080060": "CT", "00201209": 2})
 
     def instance(self, study: str) -> dict[str, Any]:
-        return dataset(study, "", **{"0020000E": f"{study}.1", "00080018": f"{study}.1.1"})
+        return dataset(study, self.images_of, **{"0020000E": f"{study}.1", "00080018": f"{study}.1.1"})
 
 
 def dataset(uid: str, number: str, /, **elements: Any) -> dict[str, Any]:
@@ -133,7 +145,8 @@ def opened(live: Live) -> Iterator[tuple[httpx.Client, str]]:
 def net(running: Net) -> Net:
     for archive, uids in ((running.first, (A, BOTH)), (running.second, (B, BOTH))):
         archive.studies = {uid: study(uid, f"202601{uid[-2:]}") for uid in uids}
-        archive.weak, archive.status, archive.number = False, 200, b"0"
+        archive.weak, archive.status, archive.number, archive.series_of = False, 200, b"0", 1
+        archive.images_of, archive.slow = "", "none"
         archive.asked.clear()
     return running
 
@@ -217,6 +230,31 @@ def test_a_list_is_told_in_parts_that_fit_together(net: Net) -> None:
     assert net.uids("studies?limit=1") == ["2.25.14"]
 
 
+def test_parts_below_a_study_fit_together_while_archives_change(net: Net) -> None:
+    net.first.series_of = 3
+    path = f"studies/{A}/series?limit=2"
+    assert net.uids(path, "0020000E") == [f"{A}.1", f"{A}.2"]
+    net.first.series_of = 1
+    assert net.uids(f"{path}&offset=2", "0020000E") == [f"{A}.3"]
+
+
+def test_headers_have_room_for_so_many_nodes() -> None:
+    node = Report(node="pacs", kind="dicomweb", state="late", took_ms=9, fault="node")
+    reports = tuple(replace(node, node=f"pacs-{index}") for index in range(5000))
+    told = answer(Page(b"[]", 0, 0, reports), query_of("studies", []), "http://gateway.example", xml=False)
+    assert sum(len(value) for _, value in told.raw_headers) < 4096
+    assert b";more=" in dict(told.raw_headers)[b"lianren-nodes"]
+    assert "4992 more nodes were not heard" in told.headers.getlist("warning")[-1]
+
+
+def test_a_part_of_a_kept_list_is_on_record(net: Net) -> None:
+    net.get("studies?limit=2")
+    found = net.get("studies?limit=2&offset=2").content
+    (question, _), (told, payload) = entries(net.live)[-2:]
+    assert (question.type, told.type, payload["first"], payload["resources"]) == ("question", "answer", 2, 1)
+    assert payload["bytes"] == hashlib.sha256(found).hexdigest()
+
+
 def test_states_of_nodes_stand_in_the_body_on_request(net: Net) -> None:
     told = net.get("studies?nodestates=true").json()
     assert (told["complete"], [one["node"] for one in told["nodes"]]) == (True, ["first", "second"])
@@ -273,6 +311,29 @@ def test_another_persons_study_is_not_there_whatever_its_uid(net: Net, path: str
     net.first.studies = {STRANGE: study(STRANGE, "20260101", "ANOTHER")}
     assert net.get(path).status_code in (404, 502)
     assert not [asked for asked, _ in net.first.asked if STRANGE in asked]
+
+
+@pytest.mark.parametrize("path", [f"studies/{A}/series", f"studies/{A}/instances", "nodes/first/series"])
+def test_images_of_another_patient_id_are_not_listed(net: Net, path: str) -> None:
+    net.first.images_of = "ANOTHER"
+    got = net.get(path)
+    assert got.status_code in (204, 502)
+    assert "faulty" in got.text or "first;state=faulty" in got.headers["lianren-nodes"]
+
+
+def test_studies_are_found_by_modalities_that_their_archive_does_not_tell(net: Net) -> None:
+    uids = [f"2.25.{number}" for number in range(100, 140)]
+    net.first.studies = {uid: study(uid, "20260101") for uid in uids}
+    for one in net.first.studies.values():
+        del one["00080061"], one["00201208"]
+    assert sorted(net.uids("nodes/first/studies?ModalitiesInStudy=CT")) == uids
+    assert net.uids("nodes/first/studies?ModalitiesInStudy=MR") == []
+
+
+def test_a_list_does_not_wait_for_counts_that_do_not_come(net: Net) -> None:
+    del net.first.studies[A]["00201208"]
+    net.first.slow = "/series"
+    assert net.uids("nodes/first/studies") == [BOTH, A]
 
 
 def test_a_study_that_cannot_be_looked_for_is_not_said_to_be_missing(net: Net) -> None:

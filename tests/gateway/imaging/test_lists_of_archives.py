@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import httpx
 import pytest
+from pydicom.uid import UID
 
+from gateway.demo.studies import store
 from tests.gateway.imaging.network import (
     BRAIN,
     CHEST,
@@ -118,3 +121,26 @@ def test_an_address_of_a_list_leads_to_the_images(net: Imaging) -> None:
     assert all(
         value(one, "00081190").startswith(net.live.settings.base_url) for one in listed(net, "studies")
     )
+
+
+@pytest.mark.parametrize("way", ["", "nodes/sc-pacs/", "nodes/cq-pacs/"])
+def test_the_images_of_whom_another_hospital_gave_the_same_patient_id_are_not_there(
+    net: Imaging, way: str
+) -> None:
+    (other,) = listed(net, "studies", NAMESAKE.number)
+    headers = {"Authorization": f"Bearer {net.viewing()['token']}"}
+    for below in ("", "/series", "/metadata"):
+        address = f"{net.live.url}/dicomweb/{way}studies/{value(other, '0020000D')}{below}"
+        assert httpx.get(address, headers=headers, timeout=30, trust_env=False).status_code == 404
+
+
+def test_a_study_that_an_archive_has_of_two_patients_is_not_shown_from_there(net: Imaging) -> None:
+    mixed = deepcopy(net.held["sc-pacs"][BRAIN][0])  # the last test: it stays there
+    mixed.PatientID, mixed.SeriesInstanceUID, mixed.SOPInstanceUID = "ANOTHER", UID("2.25.5"), UID("2.25.6")
+    mixed.file_meta.MediaStorageSOPInstanceUID = mixed.SOPInstanceUID
+    store(net.archives["sc-pacs"].url, [mixed])
+    headers = {"Authorization": f"Bearer {net.viewing()['token']}"}
+    for below in ("", "/series", "/series/2.25.5", "/series/2.25.5/instances/2.25.6", "/metadata"):
+        address = f"{net.live.url}/dicomweb/studies/{net.uid(BRAIN)}{below}"
+        got = httpx.get(address, headers=headers, timeout=30, trust_env=False)
+        assert (got.status_code, b"ANOTHER" in got.content) == (502, False)

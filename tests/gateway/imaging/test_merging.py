@@ -6,12 +6,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.dicomweb_studies import listed_in
 from gateway.imaging.merging import Frame, Told, below, encoded, studies
-from gateway.imaging.values import Prior, Source, Viewing
+from gateway.imaging.values import Level, Prior, Source, Viewing
 from gateway.model import CatalogueRef, Coded, ResultOut, VerdictOut
 from recognition import Mark, Reason
 from security.identity import identifier
@@ -119,6 +120,18 @@ def test_an_archives_own_group_0077_is_not_taken_for_this_gateways() -> None:
     (one,) = merged(told("a", study("1.2", **foreign)))
     assert (value(one, "00770010"), value(one, "00771001")) == ("LIANREN 1", "NOT_JUDGED")
     assert "0077100F" not in one
+
+
+@pytest.mark.parametrize("level", ["studies", "series"])
+def test_no_verdict_of_an_archive_passes_for_this_gateways(level: Level) -> None:
+    forged = {"00771001": ("CS", "RECOGNISED"), "0077100a": ("UT", "x"), "no tag": ("LO", "x")}
+    object_ = study("1.2", **{"0020000E": ("UI", "1.2.1"), **forged})
+    found, _ = listed_in(json.dumps([object_]).encode(), level, "M1")
+    lists = [Told("a", "EX-CQ-01", "M1", found)]
+    rows = studies(lists, frame(*lists)) if level == "studies" else below(lists, frame(*lists), level)
+    text = encoded(rows)
+    assert b"RECOGNISED" not in text
+    assert not {"0077100a", "no tag"} & json.loads(text)[0].keys()
 
 
 def test_a_study_of_several_archives_stands_once_with_all_of_them() -> None:

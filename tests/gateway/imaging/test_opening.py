@@ -15,10 +15,11 @@ import pytest
 
 from gateway.demo.people import BY_KEY
 from gateway.errors import SettingsError
-from gateway.imaging.opening import link_to, priors_of
-from gateway.model import VerdictOut
+from gateway.imaging.opening import link_to, priors_of, studies_of
+from gateway.model import CheckAnswer, VerdictOut
 from gateway.settings import load_settings
-from tests.gateway.live import OTHER, OWN, Live, gateway_with
+from tests.gateway.live import OTHER, OWN, PATIENT, Live, ask, gateway_over_source, gateway_with
+from tests.gateway.live import body as asked
 from tests.gateway.test_settings import written
 
 CHEST, BRAIN, KNEE = (BY_KEY[key] for key in ("jia", "bing", "zhe"))
@@ -136,6 +137,25 @@ def test_a_check_of_somebody_else_opens_nothing(gateway: Live) -> None:
     assert (answer.status_code, answer.json()["field"]) == (422, "check")
 
 
+def test_a_study_whose_uid_is_none_is_no_prior_and_no_part_of_a_link(gateway: Live) -> None:
+    check = gateway.client().get(f"/api/v1/checks/{opened(gateway)['check']}").json()
+    assert studies_of(msgspec.convert(check, CheckAnswer, strict=False))
+    check["verdicts"][0]["result"]["study_uid"] = "2.25.1&token=another"
+    assert studies_of(msgspec.convert(check, CheckAnswer, strict=False)) == {}
+
+
+@pytest.mark.slow
+def test_a_check_that_rests_on_a_mark_that_was_withdrawn_opens_nothing(tmp_path: Path) -> None:
+    with gateway_over_source(tmp_path) as live:
+        check = ask(live.client(), asked("血清白蛋白"))
+        (mark,) = (verdict.mark.id for verdict in check.verdicts if verdict.mark)
+        opened(live, PATIENT, check=check.id)
+        reason = {"reason": "evaluation-failed"}
+        live.client("steward").post(f"/api/v1/marks/{mark}/withdrawal", json=reason).raise_for_status()
+        answer = post(live, body(PATIENT, check=check.id))
+    assert (answer.status_code, answer.json()["field"]) == (422, "check")
+
+
 def test_a_check_of_another_institution_is_not_found(gateway: Live) -> None:
     check = opened(gateway)["check"]
     assert post(gateway, body(check=check), "other").status_code == 404
@@ -228,16 +248,18 @@ def test_a_viewing_that_was_ended_opens_nothing(gateway: Live) -> None:
 
 def test_a_token_of_a_viewing_is_no_client_s(gateway: Live) -> None:
     token = opened(gateway)["token"]
-    for path in ("/api/v1/checks/x", "/fhir/Patient/p1", "/cds-services"):
-        answer = gateway.client("").get(path, headers=bearer(token))
-        assert answer.status_code in (200, 401)  # what CDS Hooks offers is told to anybody
-    assert gateway.client("").get("/fhir/Patient/p1", headers=bearer(token)).status_code == 401
+    for path in ("/api/v1/checks/x", "/fhir/Patient/p1", "/api/v1/viewings/x"):
+        assert gateway.client("").get(path, headers=bearer(token)).status_code == 401
+    assert gateway.client("").post("/dicomweb/studies", headers=bearer(token)).status_code == 401
 
 
-def test_a_token_in_an_address_opens_nothing(gateway: Live) -> None:
+@pytest.mark.parametrize("name", ["access_token", "token"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_token_in_an_address_opens_nothing(gateway: Live, name: str, beside: bool) -> None:
     token = opened(gateway)["token"]
-    answer = gateway.client("").get(f"/dicomweb/studies?access_token={token}")
-    assert answer.status_code == 401
+    headers = bearer(token) if beside else {}
+    answer = gateway.client("").get(f"/dicomweb/studies?{name}={token}", headers=headers)
+    assert (answer.status_code, answer.json()["detail"][:33]) == (401, "the token stands in the address, ")
 
 
 def test_the_token_of_a_hospital_shows_no_images(gateway: Live) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from io import BytesIO
 
 import httpx
 import orjson
 import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway.demo.processes import wait_until
 from tests.gateway.imaging.scripted import (
     EDGE,
     JSON,
+    PERSON,
     Archive,
     Network,
     Pieces,
@@ -25,6 +30,7 @@ from tests.gateway.imaging.scripted import (
     refused,
     related,
 )
+from tests.gateway.live import OWN
 
 DICOM, OCTETS = "application/dicom", "application/octet-stream"
 IMAGES, PIXELS = f'multipart/related; type="{DICOM}"', f'multipart/related; type="{OCTETS}"'
@@ -60,6 +66,18 @@ def instance(study: str) -> str:
     return f"{study}/series/1.1/instances/1.2"
 
 
+def file_of(study: str) -> bytes:
+    """A DICOM file of a study, without pixels."""
+    told, meta = Dataset(), FileMetaDataset()
+    told.StudyInstanceUID, told.SeriesInstanceUID = study.removeprefix("studies/"), "1.1"
+    told.SpecificCharacterSet, told.StudyDescription = "GB18030", "胸部"
+    told.SOPClassUID, told.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = BytesIO()
+    FileDataset(file, told, file_meta=meta, preamble=bytes(128)).save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
 def accepts(archive: Archive, path: str) -> list[str]:
     """What an archive was asked for at an address."""
     return [headers["accept"] for target, headers in archive.asked if target.partition("?")[0] == path]
@@ -74,6 +92,29 @@ def stopping(*pieces: bytes, further: str = "") -> Script:
 def endless(_: dict[str, str]) -> Pieces:
     """A study that does not end."""
     return itertools.chain(stopping()({}), itertools.repeat(ENDLESS))
+
+
+# -- of nobody else -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["", "/series/1.1", "/series/1.1/instances/1.2", "/metadata", "/series"])
+def test_nothing_is_shown_of_a_study_that_is_two_patients_in_an_archive(
+    net: Network, study: str, below: str
+) -> None:
+    net.first.another.add(study.removeprefix("studies/"))
+    net.first.scripts[study + below] = answer(multipart(b"of whom?"), related())
+    got = net.get(study + below)
+    assert got.status_code == 502
+    assert "somebody else" in got.json()["detail"]
+    asked = [target for target, _ in net.first.asked if f"{study}/" in f"{target}/"]
+    assert all("includefield=00201209" in target for target in asked)  # it is counted for the list
+
+
+def test_the_archive_where_it_is_one_patient_s_shows_it(net: Network, both: str) -> None:
+    net.first.another.add(both.removeprefix("studies/"))
+    net.second.scripts[both] = answer(multipart(b"one"), related())
+    assert net.get(both).headers["lianren-source"] == "second"
+    assert net.get(f"nodes/first/{both}").status_code == 502
 
 
 # -- whole, or not at all -----------------------------------------------------------------------------------
@@ -119,6 +160,62 @@ def test_an_answer_that_ends_with_its_connection_is_whole_with_its_last_boundary
     assert net.get(study).content == body
 
 
+@pytest.mark.parametrize("end", [b"--\r\n", b"\r\n", b""], ids=["closed", "open", "without a line break"])
+@pytest.mark.parametrize("accept", [PIXELS, OCTETS], ids=["as it is", "its one part"])
+def test_an_answer_of_the_length_that_it_says_is_whole_though_its_last_boundary_is_not(
+    net: Network, study: str, accept: str, end: bytes
+) -> None:
+    path = f"{instance(study)}/frames/1"
+    body = multipart(b"pixels", media=OCTETS, headers="Content-Location: /secret\r\n")
+    body = body.removesuffix(b"--\r\n") + end
+    net.first.scripts[path] = accepting({PIXELS: answer(body, related(OCTETS))})
+    expected = body.replace(b"/secret", b" " * 7) if accept == PIXELS else b"pixels"
+    assert net.get(path, accept).content == expected
+
+
+def test_metadata_are_made_of_the_last_instance_though_the_last_boundary_is_not_whole(
+    net: Network, study: str
+) -> None:
+    body = multipart(file_of(study)).removesuffix(b"--\r\n")
+    net.first.scripts[instance(study)] = answer(body, related())
+    assert len(net.get(f"{instance(study)}/metadata").json()) == 1
+
+
+def test_texts_that_an_archive_lost_are_read_of_its_images_and_of_no_other_study(
+    net: Network, study: str, both: str
+) -> None:
+    path = f"{study}/series/1.1"
+    told = {"00081030": {"vr": "LO", "Value": ["??"]}, "0020000D": {"vr": "UI", "Value": [study[8:]]}}
+    net.first.scripts[f"{path}/metadata"] = answer(orjson.dumps([told]), JSON)
+    net.first.scripts[path] = answer(multipart(file_of(study)), related())
+    [got] = net.get(f"{path}/metadata").json()
+    assert got["00081030"]["Value"] == ["胸部"]
+    path = f"{both}/series/1.1"
+    net.first.scripts[f"{path}/metadata"] = answer(
+        orjson.dumps(
+            [
+                told
+                | {"0020000D": {"vr": "UI", "Value": [both[8:]]}, "00081030": {"vr": "LO", "Value": ["CT"]}}
+            ]
+        ),
+        JSON,
+    )
+    [got] = net.get(f"{path}/metadata").json()
+    assert got["00081030"]["Value"] == ["CT"]
+
+
+@pytest.mark.parametrize("path", ["{study}/", "{study}/metadata/", "{study}/series/", "studies/"])
+def test_a_slash_at_the_end_of_an_address_says_nothing(net: Network, study: str, path: str) -> None:
+    net.first.scripts[study] = answer(multipart(b"one"), related())
+    told = [
+        {tag: {"vr": "UI", "Value": [uid]} for tag, uid in (("0020000D", study[8:]), ("0020000E", "1.1"))}
+    ]
+    for below in ("metadata", "series"):
+        net.first.scripts[f"{study}/{below}"] = answer(orjson.dumps(told), JSON)
+    asked = path.format(study=study)
+    assert (net.get(asked).status_code, net.get(asked).content) == (200, net.get(asked[:-1]).content)
+
+
 def test_a_single_part_that_does_not_say_where_it_ends_is_not_passed_on(net: Network, study: str) -> None:
     path = f"{instance(study)}/rendered"
     net.first.scripts[path] = answer(b"jpeg", "image/jpeg", length=False)
@@ -143,6 +240,15 @@ def test_a_slow_viewer_holds_the_archive_and_no_memory(net: Network, study: str)
             before = net.first.sent
             time.sleep(0.1)
     assert before < 24_000_000  # what the buffers of the kernel take in
+
+
+def test_viewers_who_take_all_their_connections_hold_up_no_question(net: Network, study: str) -> None:
+    net.first.scripts[study] = endless
+    with ExitStack() as stack:
+        for _ in range(16):  # connections, as they are set
+            stack.enter_context(net.client.stream("GET", f"/dicomweb/{study}"))
+        listed = net.get(f"studies?StudyInstanceUID={study[8:]}")
+    assert "first;state=answered" in listed.headers["lianren-nodes"]
 
 
 # -- which archive ------------------------------------------------------------------------------------------
@@ -351,7 +457,18 @@ def test_metadata_come_in_xml_where_that_is_preferred(net: Network, study: str) 
     got = net.get(f"{study}/metadata", f"application/dicom+json;q=0.5, {xml}")
     assert got.headers["content-type"].startswith(xml)
     assert got.text.count('keyword="StudyInstanceUID"') == 2
-    assert net.get(f"{study}/metadata", f"application/dicom+json, {xml};q=0.9").json() == [told, told]
+    got = net.get(f"{study}/metadata", f"application/dicom+json, {xml};q=0.9")
+    assert got.json() == net.get(f"{study}/metadata").json()
+
+
+def test_the_patient_of_metadata_is_that_of_the_lists(net: Network, study: str) -> None:
+    uid = study.partition("/")[2]
+    told = {"00100020": PERSON.mrns[OWN], "00100021": "HIS", "0020000D": uid}
+    body = orjson.dumps([{tag: {"vr": "LO", "Value": [value]} for tag, value in told.items()}])
+    net.first.scripts[f"{study}/metadata"] = answer(body, JSON)
+    [got], [listed] = net.get(f"{study}/metadata").json(), net.get(f"studies?StudyInstanceUID={uid}").json()
+    for tag in ("00100020", "00100021", "00101002"):
+        assert got[tag] == listed[tag]
 
 
 def test_garbled_names_in_metadata_are_put_right(net: Network, study: str) -> None:

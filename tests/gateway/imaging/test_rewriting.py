@@ -9,11 +9,27 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from adapters.errors import NodeFaulty
-from gateway.imaging.rewriting import Objects, Related, headers_of, readdressed
+from gateway.imaging.merging import patient
+from gateway.imaging.rewriting import Objects, Related, Whose, headers_of
+from tests.gateway.imaging.test_merging import frame
 
 HERE = "https://gateway.example.org/dicomweb/nodes/cq-pacs/studies/1.2"
+VIEWING = frame().viewing
+WHOSE = Whose(study="1.2", here=HERE, numbers={"A1"}, patient=patient(VIEWING, "gw-cq", "EX-CQ-01", "A1"))
+STUDY = {"0020000D": {"vr": "UI", "Value": ["1.2"]}}
+PATIENT: dict[str, Any] = {
+    "00100020": {"vr": "LO", "Value": ["ALIAS"]},
+    "00100021": {"vr": "LO", "Value": ["gw-cq"]},
+    "00101002": {
+        "vr": "SQ",
+        "Value": [
+            {"00100020": {"vr": "LO", "Value": ["A1"]}, "00100021": {"vr": "LO", "Value": ["EX-CQ-01"]}}
+        ],
+    },
+}
 ADDRESS = b"Content-Location: http://10.0.0.7:8042/dicom-web/studies/1.2"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 9) | st.text(st.sampled_from('{}[]",\\a:张')),
@@ -138,10 +154,61 @@ def test_addresses_of_the_archive_become_addresses_here(address: str, here: str)
         {"7FE00010": {"vr": "OW", "BulkDataURI": address}},
         {"00081190": {"vr": "UR", "Value": [address]}},
     ):
-        changed = readdressed(orjson.dumps(told), "1.2", HERE)
-        assert changed == orjson.dumps(told).replace(orjson.dumps(address), orjson.dumps(here))
+        changed, _ = WHOSE.told(orjson.dumps(told | STUDY))
+        assert orjson.loads(changed) == orjson.loads(
+            orjson.dumps(told | STUDY | PATIENT).replace(orjson.dumps(address), orjson.dumps(here))
+        )
 
 
 def test_metadata_in_utf_8_say_so() -> None:
-    told = readdressed(orjson.dumps({"00080005": {"vr": "CS", "Value": ["GB18030"]}}), "1.2", HERE)
-    assert orjson.loads(told) == {"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}}
+    told, _ = WHOSE.told(orjson.dumps({"00080005": {"vr": "CS", "Value": ["GB18030"]}} | STUDY))
+    assert orjson.loads(told)["00080005"] == {"vr": "CS", "Value": ["ISO_IR 192"]}
+
+
+def test_the_patient_of_metadata_is_the_viewings_and_the_archives_id_is_another_one() -> None:
+    other = {"00100020": {"vr": "LO", "Value": ["OLD"]}}
+    issuer = {"00100021": {"vr": "LO", "Value": ["HIS"]}}
+    told = {"00100020": {"vr": "LO", "Value": ["A1 "]}, "00101002": {"vr": "SQ", "Value": [other]}}
+    changed, _ = WHOSE.told(orjson.dumps(told | issuer | STUDY))
+    both = {"00101002": {"vr": "SQ", "Value": [other, *PATIENT["00101002"]["Value"]]}}
+    assert orjson.loads(changed) == STUDY | PATIENT | both
+
+
+def test_what_another_gateway_told_of_the_archives_id_is_not_told_twice() -> None:
+    of_peer = replace(WHOSE, behind=True, numbers=(), patient=patient(VIEWING, "gw-cq", "", "A1"))
+    told = {"00100020": {"vr": "LO", "Value": ["PEERS"]}, "00101002": PATIENT["00101002"]}
+    assert orjson.loads(of_peer.told(orjson.dumps(told | STUDY))[0]) == STUDY | PATIENT
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ({"00100020": {"vr": "LO", "Value": ["A2"]}} | STUDY, "another Patient ID"),
+        ({"0020000D": {"vr": "UI", "Value": ["1.23"]}}, "another study"),
+        ({"00200010": {"vr": "SH", "Value": ["1.2"]}}, "another study"),
+    ],
+)
+def test_metadata_of_another_study_or_person_are_a_fault(told: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(NodeFaulty, match=wrong):
+        WHOSE.told(orjson.dumps(told))
+
+
+def test_numbers_and_what_nobody_knows_stay_as_the_archive_wrote_them_beside_a_text_put_right() -> None:
+    garbled = orjson.dumps("肺结节".encode("gb18030").decode("latin-1"))
+    numbers = b'"00281053":{"vr":"DS","Value":[1.50,0.1000000000000000055511151231257827]}'
+    item = b'"00400275":{"vr":"SQ","Value":[{"00400007":{"vr":"LO","Value":[%b]},%b}]}' % (garbled, numbers)
+    inner = item.replace(garbled, orjson.dumps("肺结节"))
+    told, lost = WHOSE.told(b'{%b,"0020000D":{"vr":"UI","Value":["1.2"]},%b}' % (numbers, item))
+    assert (told.count(numbers), inner in told, lost) == (2, True, False)
+
+
+def test_a_text_that_is_lost_is_said_so() -> None:
+    assert WHOSE.told(orjson.dumps({"00081030": {"vr": "LO", "Value": ["CT ??"]}} | STUDY))[1]
+
+
+def test_no_archive_speaks_for_this_gateway() -> None:
+    spoof = {
+        "00770011": {"vr": "LO", "Value": ["LIANREN 1"]},
+        "00771101": {"vr": "CS", "Value": ["RECOGNISED"]},
+    }
+    assert orjson.loads(WHOSE.told(orjson.dumps(spoof | STUDY))[0]) == STUDY | PATIENT

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from defusedxml.ElementTree import fromstring
+from pydicom import dcmread
 
 from gateway.demo.people import BY_KEY
 from tests.gateway.imaging.keeping_archive import Archive, multipart, values
@@ -123,6 +127,13 @@ def test_a_study_that_is_anothers_in_the_archive_is_not_stored(live: Live, archi
     assert list(archive.kept) == ["2.25.1.1.1"]
 
 
+def test_a_study_that_the_archive_has_under_two_patients_is_not_stored(live: Live, archive: Archive) -> None:
+    for number, patient in enumerate((PERSON.mrns[OWN], "B2")):
+        one = dcmread(BytesIO(image(number, PatientID=patient)))
+        archive.kept[str(one.SOPInstanceUID)] = one
+    assert store(live, image(7)).status_code == 409
+
+
 def test_an_instance_of_another_study_than_the_address_is_not_stored(live: Live, archive: Archive) -> None:
     assert store(live, image(), path="studies/2.25.2").status_code == 409
     assert store(live, image(), path="studies/2.25.1").status_code == 200
@@ -141,18 +152,28 @@ def test_the_archives_own_refusal_is_told_by_its_reason(live: Live, archive: Arc
     assert values(answer.json(), FAILED, "00081197") == [0xA700]
 
 
+def test_an_archive_that_refuses_all_for_one_is_sent_each_alone(live: Live, archive: Archive) -> None:
+    archive.stumbles, archive.refuses["2.25.1.1.2"] = True, 0xA700
+    answer = store(live, *map(image, (1, 2, 3)))
+    assert answer.status_code == 202
+    assert values(answer.json(), FAILED, "00081155") == ["2.25.1.1.2"]
+    archive.stumbles = False
+
+
 @pytest.mark.parametrize("says", [(200, b"{}"), (200, b""), (202, b'{"00081199":{"vr":"SQ"}}')])
 def test_an_instance_that_the_archive_does_not_name_is_not_called_stored(
     live: Live, archive: Archive, says: tuple[int, bytes]
 ) -> None:
     archive.says = says
     answer = store(live, image())
-    assert answer.status_code in (409, 502)
+    assert answer.status_code == 409
+    assert values(answer.json(), FAILED, "00081197") == [0x0110]
 
 
+@pytest.mark.parametrize("body", [b"<html>", b'{"HttpStatus":500,"Message":"Internal error"}', b"[]"])
 @pytest.mark.parametrize("status", [401, 500, 503])
-def test_an_archive_that_fails_is_named(live: Live, archive: Archive, status: int) -> None:
-    archive.says = (status, b"<html>")
+def test_an_archive_that_fails_is_named(live: Live, archive: Archive, status: int, body: bytes) -> None:
+    archive.says = (status, body)
     answer = store(live, image())
     assert answer.status_code == 502
     assert (answer.json()["fault"], "cq-pacs" in answer.json()["detail"]) == ("node", True)
@@ -229,6 +250,15 @@ def test_a_large_instance_goes_on_in_pieces(live: Live, archive: Archive) -> Non
     large = image(TextValue="A" * (MOST - 2000))
     assert store(live, large).status_code == 200
     assert archive.kept["2.25.1.1.1"].TextValue == "A" * (MOST - 2000)
+
+
+def test_ten_gigabytes_are_refused_before_they_come(live: Live) -> None:
+    address, token = urlsplit(live.url), live.tokens["publisher"]
+    head = f"POST /dicomweb/studies HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+    head += f"Content-Type: {multipart()[1]['Content-Type']}\r\nContent-Length: 10000000000\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), 5) as caller:
+        caller.sendall(head.encode())
+        assert caller.recv(1000).startswith(b"HTTP/1.1 413")
 
 
 def test_one_who_is_gone_in_the_middle_has_stored_nothing(live: Live, archive: Archive) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import Dataset, dcmwrite
 
 from gateway.imaging.texts import decoded, from_header, mended, repaired, suspicious
 
@@ -76,10 +78,49 @@ def test_european_names_stay_what_they_are(text: str) -> None:
         "Ærø",
         "±5°C",
         "50µm",
+        "CORAÇÃO",
+        "PÄÄ",
+        "HÅÅL",
+        "TÓRAX",
     ],
 )
 def test_a_latin_text_with_accents_is_no_chinese(text: str) -> None:
     assert mended({"00081030": element(text)}) == ({"00081030": element(text)}, False)
+
+
+@pytest.mark.parametrize("text", ["Äneas^Rüdiger", "TÓRAX", "São Paulo", "Ýmir", "ÎLE", "FÜSSE"])
+def test_a_latin_word_is_no_chinese_whatever_its_label(text: str) -> None:
+    assert repaired(text, hinted=True) == text
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("ISO_IR 144", "iso8859-5", "Иванов^Иван"),
+        ("ISO_IR 126", "iso8859-7", "Διονυσιος"),
+        ("ISO_IR 127", "iso8859-6", "قباني^لنزار"),
+        ("ISO_IR 138", "iso8859-8", "שרון^דבורה"),
+        ("ISO_IR 13", "shift_jis", "ﾔﾏﾀﾞ^ﾀﾛｳ"),
+        ("ISO 2022 IR 149", "euc_kr", "김희중"),
+    ],
+)
+def test_bytes_of_another_character_set_are_read_by_their_label(label: str, codec: str, text: str) -> None:
+    dataset = {"00080005": element(label, "CS"), "00100010": element(read_as(text, codec), "PN")}
+    assert mended(dataset)[0]["00100010"] == element(text, "PN")
+
+
+@given(
+    st.characters(min_codepoint=0x3400, max_codepoint=0x4DBF)
+    | st.characters(min_codepoint=0x20000, max_codepoint=0x323AF)
+)
+def test_a_hanzi_of_four_bytes_is_read_without_a_label(char: str) -> None:
+    if len(char.encode("gb18030")) == 4:
+        assert repaired(read_as(f"张{char}", "gb18030")) == f"张{char}"
+
+
+@pytest.mark.parametrize("text", ["李喆", "王堃", "CT平扫", "T1加权"])
+def test_names_and_abbreviations_are_read_without_a_label(text: str) -> None:
+    assert repaired(read_as(text, "gb18030")) == text
 
 
 @given(st.text(max_size=30))
@@ -137,7 +178,7 @@ def test_a_hanzi_whose_second_byte_is_a_backslash_is_one_value() -> None:
     assert mended(dataset)[0]["00081030"] == element("胸部誠")
 
 
-@pytest.mark.parametrize("text", ["??^??", "张�", "检查????", "?"])
+@pytest.mark.parametrize("text", ["??^??", "张�", "检查????", "?", "^", "^01"])
 def test_what_is_lost_is_known_to_be(text: str) -> None:
     dataset = {"00100010": element(text, "PN")}
     assert mended(dataset) == (dataset, True)
@@ -203,6 +244,44 @@ def test_a_lost_name_is_read_from_a_header(file: str, name: dict[str, str]) -> N
     header = material(f"charset/{file}").read_bytes()[:1850]
     lost = {"00100010": element("??^??", "PN")}
     assert from_header(lost, header)["00100010"]["Value"] == [name]
+
+
+def header_of(**texts: str) -> bytes:
+    """The header of an image whose texts are GB18030."""
+    data = Dataset()
+    data.SpecificCharacterSet, data.SeriesInstanceUID = "GB18030", "1.2.3"
+    for keyword, text in texts.items():
+        setattr(data, keyword, text)
+    file = BytesIO()
+    dcmwrite(file, data, implicit_vr=False, little_endian=True)
+    return bytes(128) + b"DICM" + file.getvalue()
+
+
+def test_what_an_archive_dropped_of_other_texts_is_read_with_a_lost_name() -> None:
+    header = header_of(PatientName="王^小东", StudyDescription="胸部CT平扫", ReferringPhysicianName="Li^Ming")
+    left = {"00100010": element("^", "PN"), "00081030": element("CT"), "00080090": element("Wang^Wu", "PN")}
+    told = from_header(left, header)
+    assert told["00100010"] == element("王^小东", "PN")
+    assert told["00081030"] == element("胸部CT平扫")
+    assert told["00080090"] == element("Wang^Wu", "PN")
+
+
+def test_a_name_that_is_gone_is_read_from_a_header() -> None:
+    told = from_header({"00100010": {"vr": "PN"}}, header_of(PatientName="王小东"))
+    assert told["00100010"] == element("王小东", "PN")
+
+
+def test_a_right_text_is_not_taken_from_a_header() -> None:
+    left = {"00100010": element("^", "PN"), "00081030": element("右膝")}
+    assert from_header(left, header_of(StudyDescription="左膝"))["00081030"] == element("右膝")
+
+
+def test_a_series_is_not_described_by_another_one() -> None:
+    lost = {"0020000E": element("1.2.9", "UI"), "0008103E": element("??"), "00100010": element("^", "PN")}
+    told = from_header(lost, header_of(PatientName="王^小东", SeriesDescription="轴位"))
+    assert (told["0008103E"], told["00100010"]) == (element("??"), element("王^小东", "PN"))
+    own = from_header(lost | {"0020000E": element("1.2.3", "UI")}, header_of(SeriesDescription="轴位"))
+    assert own["0008103E"] == element("轴位")
 
 
 @pytest.mark.parametrize("header", [b"", b"DICM", bytes(200), b"\0" * 128 + b"DICM" + b"\xff" * 40])

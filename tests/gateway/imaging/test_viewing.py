@@ -20,8 +20,9 @@ from gateway.access.clients import Client
 from gateway.access.scopes import Scopes
 from gateway.errors import ConsentDenied, EvidenceUnavailable, NotAuthenticated, NotFound
 from gateway.ids import new_id
+from gateway.imaging.studies import Studies
 from gateway.imaging.values import Viewed, Viewing
-from gateway.imaging.viewing import KIND, LONGEST, PRUNE_S, REREAD_S, TOKEN, Viewings, patient_id, viewing_of
+from gateway.imaging.viewing import KIND, PRUNE_S, REREAD_S, TOKEN, Viewings, patient_id, viewing_of
 from gateway.keyring import make_keys
 from gateway.log import Log
 from gateway.persons.consent import ConsentRecord, document_of
@@ -119,7 +120,7 @@ def client(institution: str = OWN) -> Client:
 def viewing(**changes: Any) -> Viewing:
     now = datetime.now(UTC)
     fields: dict[str, Any] = {
-        "id": new_id(now),
+        "id": new_id(now + timedelta(minutes=30)),
         "client": "his",
         "institution": OWN,
         "purpose": "TREAT",
@@ -204,11 +205,13 @@ def test_without_the_store_nothing_is_shown(live: Open) -> None:
 
 
 def test_what_has_ended_is_deleted_as_others_are_opened(live: Open) -> None:
-    long_ago = datetime.now(UTC) - timedelta(minutes=LONGEST + 1)
-    ended, _ = live.opened(id=new_id(long_ago))
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    (ended, _), (other, _) = live.opened(id=new_id(past), ends=past), live.opened()
     live.now += PRUNE_S
     live.opened()
-    assert live.run(live.gateway.store.document(KIND, ended.id)) is None
+    kept = [live.run(live.gateway.store.document(KIND, one.id)) for one in (ended, other)]
+    assert kept[0] is None
+    assert kept[1] is not None
 
 
 def test_a_viewing_is_revoked_by_its_institution_alone(live: Open) -> None:
@@ -346,6 +349,14 @@ def test_the_log_knows_viewings_by_their_ids_alone(live: Open) -> None:
     told = live.log.getvalue()
     assert made.id in told
     assert not any(secret in told for secret in (token, UID, PATIENT, made.pseudonyms[0]))
+
+
+def test_what_another_gateway_looks_at_goes_no_further_than_it_names_and_this_one_asks(live: Open) -> None:
+    settings = live.gateway.settings.model_copy(update={"hops": 1})
+    studies = Studies(msgspec.structs.replace(live.gateway, settings=settings))
+    viewed = Viewed(viewing=viewing(gateway="sc"))
+    ways = ("", "cq-pacs", "gw-lab8/hb-pacs", "gw-lab8/gw-sc/sc-pacs")
+    assert [studies.question(viewed, way).hops for way in ways] == [0, 0, 1, 1]
 
 
 def test_a_request_without_a_viewing_is_told_to_open_one() -> None:
