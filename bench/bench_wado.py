@@ -33,7 +33,7 @@ from bench.machine import heading
 from gateway.app import create_app
 from gateway.demo.people import BY_KEY
 from gateway.demo.processes import free_port
-from gateway.imaging.offload import server_part
+from gateway.imaging.offload import http_part, server_part
 from gateway.keyring import make_keys
 from gateway.log import Log
 from gateway.serving import config_of
@@ -194,11 +194,12 @@ def ways(folder: Path, size: Size) -> Iterator[tuple[Way, ...]]:
         process = multiprocessing.get_context("spawn").Process(target=_gateway, args=arguments, daemon=True)
         process.start()
         stack.callback(process.kill)
-        url, token, part = ours.recv()
+        url, token, upstreams, part = ours.recv()
         (folder / "front").mkdir()
         before = children()
         stack.enter_context(
-            nginx(folder / "front", _FRONT.format(buffered=proxy, held=held, away=away, part=part),
+            nginx(folder / "front", _FRONT.format(buffered=proxy, held=held, away=away, upstreams=upstreams,
+                                part=part),
                   f"http://127.0.0.1:{proxy}/ready")
         )  # fmt: skip
         workers = tuple(children() - before)
@@ -299,7 +300,7 @@ def _gateway(line: Connection, folder: Path, archive: str, uds: Path) -> None:
                     headers={"Authorization": f"Bearer {token}"},
                 )
             said.raise_for_status()
-            line.send((base, said.json()["token"], server_part(settings)))
+            line.send((base, said.json()["token"], http_part(settings), server_part(settings)))
             await running
 
         uvloop.run(serve())
@@ -329,6 +330,7 @@ server {{
 }}
 """
 _FRONT = """
+{upstreams}
 server {{
     listen 127.0.0.1:{buffered};
     location = /ready {{ return 204; }}

@@ -17,7 +17,7 @@ from gateway.imaging.texts import decoded
 
 UTF8 = "ISO_IR 192"
 
-_TEXTS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+TEXTS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 _CODECS = {UTF8: "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
 
 
@@ -29,7 +29,7 @@ def settle(answer: Dataset, charsets: Sequence[str]) -> None:
         element = answer.get_item(tag)
         if isinstance(element, RawDataElement) and element.value:
             vr = element.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "UN")
-            if vr in _TEXTS:
+            if vr in TEXTS:
                 answer[tag] = DataElement(tag, vr, decoded(element.value.rstrip(b" \0"), charsets))
             elif vr == "SQ":
                 for item in answer[tag].value:
@@ -38,7 +38,7 @@ def settle(answer: Dataset, charsets: Sequence[str]) -> None:
 
 def speak(keys: Dataset, charset: str) -> None:
     """Name the character set of a query whose keys need one: the archive's where it has the characters."""
-    texts = "\n".join(str(element.value) for element in keys if element.VR in _TEXTS and element.value)
+    texts = "\n".join(str(element.value) for element in keys if element.VR in TEXTS and element.value)
     if not texts.isascii():
         keys.SpecificCharacterSet = charset if charset and _has(texts, charset) else UTF8
 

@@ -14,7 +14,7 @@ import msgspec
 from pydicom.dataset import Dataset
 
 from adapters.errors import NodeFaulty
-from gateway.bridge.charsets import settle, speak
+from gateway.bridge.charsets import TEXTS, settle, speak
 from gateway.bridge.values import Archive
 from gateway.imaging.keywords import HOUSE, LEVELS, REQUIRED, TAG, attribute_of
 from gateway.imaging.parts import object_of
@@ -153,14 +153,15 @@ class Search:
 
 
 def _keys_of(pairs: Pairs, query: DicomQuery) -> dict[str, str]:
-    """The values of attributes at the top, as C-FIND writes them; what it would
-    read in another way is left to this side alone."""
+    """The values of attributes at the top, as C-FIND writes them; what it would read in another way, or has
+    no character set for, is left to this side alone."""
     keys: dict[str, str] = {}
     for name, text in pairs:
         attribute = attribute_of(name) if name[:1].isupper() or TAG.fullmatch(name) else None
         if attribute is None or (attribute.vr == "PN" and query.fuzzy):
             continue
         single = attribute.vr == "UI" or not set(text) & set('\\,"')
+        single &= text.isascii() or attribute.vr in TEXTS
         keys[attribute.tag] = text.replace(",", "\\") if single else ""
     return keys
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from queue import Full
 from tempfile import NamedTemporaryFile
 
+from pydicom.filereader import read_file_meta_info
 from pynetdicom.association import Association
 
 from adapters.dicomweb_store import PROCESSING, Stored
 from adapters.errors import NodeError
 from gateway.bridge.associations import MOST_CONTEXTS, Associations
 from gateway.bridge.values import Contexts
-from gateway.imaging.instances import CLASS, Instance
+from gateway.imaging.instances import CLASS, MISMATCH, Instance
 
 _WARNINGS = (0xB000, 0xB006, 0xB007)
 
@@ -67,6 +68,8 @@ def _one(association: Association, data: mmap, one: Instance) -> int | None:
         with memoryview(data) as view, view[one.span.start : one.span.start + one.span.length] as part:
             file.write(part)
         file.flush()
+        if read_file_meta_info(file.name).MediaStorageSOPInstanceUID != one.uid:
+            return MISMATCH  # a C-STORE would name it so
         try:
             status = association.send_c_store(Path(file.name)).get("Status")
         except ValueError:  # no such context was accepted

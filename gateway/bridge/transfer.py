@@ -29,7 +29,7 @@ class Transfer:
     """What of ``wanted`` comes. Made on the event loop; ``most`` bytes may wait.
 
     Attributes:
-        over: set when the archive has said its last word, or nobody listens to it any more.
+        over: set when the archive has said its last word.
         gone: set when nobody reads any more.
     """
 

@@ -185,10 +185,8 @@ class Images:
             return False
         source, accept = handed
         node = next((one.settings for one in gateway.nodes.placed() if one.node.id == source.node), None)
-        if node is None or node not in fetched(
-            gateway.settings
-        ):  # it was set at run time, and nginx does not know it
-            return False
+        if node is None or node not in fetched(gateway.settings):
+            return False  # it was set at run time, and nginx does not know it
         try:
             told = handed_over(prefix, node, asked.target, accept)
         except SettingsError:

@@ -1,7 +1,7 @@
 """What another gateway asks of images: a person's studies at the own archives, with the token of a viewing.
 
 The viewing is opened here for the institution that will look at them, and ends when the asking gateway's own
-does, or sooner: images are then given out, and their viewing recorded, as to a viewer of one's own. Who asks
+is to, or sooner: images are then given out, and their viewing recorded, as to a viewer of one's own. Who asks
 again for the same viewing of his gets the token of before, so that what he sees is on record once.
 """
 

@@ -1,13 +1,15 @@
 """What archives told, with its texts as they were meant (:mod:`gateway.imaging.texts`).
 
-Only what looks wrong is read at all. A text that is lost is looked up in the header of an image of its study,
-for a few studies of one list and within a second: a list with question marks is better than none.
+Only what looks wrong is read at all. A text that is lost, or a name that is gone, is looked up in the header
+of an image of its study, for a few studies of one list and within a second: a list with question marks is
+better than none.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +20,7 @@ from adapters.dicomweb_studies import beginning, with_elements
 from adapters.node import Listed
 from gateway.errors import NodeUnheard
 from gateway.imaging import texts
+from gateway.imaging.keywords import REQUIRED
 from gateway.imaging.merging import STUDY_UID, Told, decoded, text_of
 from gateway.imaging.studies import Studies
 from gateway.imaging.values import Source, Viewed
@@ -25,39 +28,43 @@ from gateway.imaging.values import Source, Viewed
 HEADERS, HEADER_BYTES, SECONDS = 16, 256 * 1024, 1.0
 """How many headers are read for one list, how much of a file, and for how long."""
 
-_BULK, _NAMELESS = b"BulkDataURI", b'"00100010":{"vr":"PN"}'
+_NAME = "00100010"
+_ADDRESS = re.compile(rb'"BulkDataURI"|"vr"\s*:\s*"UR"')
+_USUAL = {tag for of in REQUIRED.values() for tag, one in of.items() if one.vr != "SQ"} | {"00081030"}
+"""Attributes of every list, which are texts and numbers: no archive puts an address into them, but for
+RetrieveURL, which is another one here."""
 Lost = tuple[int, int, texts.Dataset]
 """Where an object with a lost text stands, and the object."""
 
 
 async def as_meant(studies: Studies, viewed: Viewed, told: Sequence[Told]) -> list[Told]:
-    """What archives told, with every text right that can be proven or read anew."""
+    """What archives told, with every text right that can be proven or read anew, and without their addresses,
+    which the values of a list do not need."""
     lists = [list(one.listed) for one in told]
     lost: list[Lost] = []
     for index, listed in enumerate(lists):
-        body = msgspec.json.encode([one.members for one in listed])
-        if _BULK in body:  # addresses of the archive; a list shows no values that need one
-            listed[:] = [_without_bulk(one) for one in listed]
-        if _NAMELESS in body or texts.suspicious(body):
-            for place, one in enumerate(listed):
-                raw = bytes(one.raw)
-                nameless = _NAMELESS in raw
-                if nameless or texts.suspicious(raw):
-                    told_by = decoded(raw)
-                    dataset, lacking = texts.mended(told_by)
-                    listed[place] = _with(one, told_by, dataset)
-                    lost += [(index, place, dataset)] if lacking or nameless else []
+        if unusual := set[str]().union(*[one.members for one in listed]) - _USUAL:
+            listed[:] = [_without_addresses(one, unusual) for one in listed]
+        if not doubtful(listed):
+            continue
+        for place, one in enumerate(listed):
+            if doubtful([one]):
+                before = decoded(one.raw)
+                after, lacking = texts.mended(before)
+                listed[place] = _with(one, before, after)
+                lost += [(index, place, after)] if lacking or _nameless([one]) else []
     tasks = [
         asyncio.create_task(_read_anew(studies, viewed, told[index], dataset))
         for index, _, dataset in lost[:HEADERS]
     ]
     if tasks:
-        _, late = await asyncio.wait(tasks, timeout=SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            read, _ = await asyncio.wait(tasks, timeout=SECONDS)
+        finally:
+            for task in tasks:
+                task.cancel()
         for (index, place, dataset), task in zip(lost, tasks, strict=False):
-            if not task.cancelled():
+            if task in read:
                 lists[index][place] = _with(lists[index][place], dataset, task.result())
     return [replace(one, listed=listed) for one, listed in zip(told, lists, strict=True)]
 
@@ -71,9 +78,22 @@ async def _read_anew(studies: Studies, viewed: Viewed, told: Told, dataset: text
         return dataset
 
 
-def _without_bulk(listed: Listed) -> Listed:
-    members = {tag: raw for tag, raw in listed.members.items() if _BULK not in bytes(raw)}
-    return replace(listed, members=members)
+def doubtful(listed: Sequence[Listed]) -> bool:
+    """Whether there may be a text among these that is not as it was meant, or a patient without a name."""
+    return texts.suspicious(msgspec.json.encode([one.members for one in listed])) or _nameless(listed)
+
+
+def _nameless(listed: Sequence[Listed]) -> bool:
+    """Whether a name begins with what parts names, or has no value."""
+    names = {bytes(one.members[_NAME]) for one in listed if _NAME in one.members}
+    return any(b'"^' in name or b'"Value"' not in name for name in names)
+
+
+def _without_addresses(listed: Listed, unusual: Iterable[str]) -> Listed:
+    told = [tag for tag in unusual if tag in listed.members and _ADDRESS.search(bytes(listed.members[tag]))]
+    if not told:
+        return listed
+    return replace(listed, members={tag: raw for tag, raw in listed.members.items() if tag not in told})
 
 
 def _with(listed: Listed, before: texts.Dataset, after: texts.Dataset) -> Listed:

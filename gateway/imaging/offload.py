@@ -1,7 +1,7 @@
 """Images fetched by the nginx in front of a gateway, once this has permitted and recorded it.
 
 The gateway answers with ``X-Accel-Redirect`` into an internal location, of which there is one for each
-archive; nginx asks the archive by itself and passes the answer on unbuffered, for a quarter of the CPU. The
+archive; nginx asks the archive by itself and passes the answer on unbuffered, for half of the CPU. The
 archive's address stands in nginx's configuration (:func:`server_part`), its credentials come with each
 answer in a header that nginx takes over and never shows. So this is done over a Unix socket alone, and for a
 request that nginx says it can do so with. Where the archive refuses, nginx asks the gateway once more to
@@ -37,10 +37,23 @@ def handed_over(prefix: str, node: NodeSettings, target: str, accept: str) -> li
     return [(name.encode(), value.encode("latin-1")) for name, value in told]
 
 
+def http_part(settings: Settings) -> str:
+    """What stands before an nginx ``server`` for a gateway with these settings: where it connects to, and
+    keeps connections for the next image."""
+    parts = [_UPSTREAM.format(name="gateway", server=f"unix:{settings.uds}", further=_KEPT)]
+    for node in fetched(settings):
+        url = urlsplit(node.url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        server = f"{url.netloc.removesuffix(f':{port}')}:{port}"
+        parts.append(_UPSTREAM.format(name=node.id, server=server, further=""))
+    return "".join(parts)
+
+
 def server_part(settings: Settings) -> str:
-    """The locations of an nginx ``server`` for a gateway with these settings: the gateway itself, and each of
-    its archives."""
-    parts = [_GATEWAY.format(uds=settings.uds)]
+    """The locations of that ``server``: the gateway itself, and each of its archives."""
+    certificate = settings.client_certificate_header
+    shown = f"    proxy_set_header {certificate} $ssl_client_escaped_cert;\n" if certificate else ""
+    parts = [_GATEWAY.format(certificate=shown)]
     parts += [_ARCHIVE.format(**_words(settings.offload, node)) for node in fetched(settings)]
     return "\n".join(parts)
 
@@ -49,7 +62,7 @@ def _words(prefix: str, node: NodeSettings) -> dict[str, str]:
     parts = urlsplit(node.url)
     return {
         "at": f"{prefix}/{node.id}",
-        "url": node.url.rstrip("/"),
+        "url": f"{parts.scheme}://lianren-{node.id}{parts.path.rstrip('/')}",
         "host": parts.netloc,
         "connect": str(node.connect_ms),
         "read": str(max(node.first_byte_ms, node.between_bytes_ms)),
@@ -67,26 +80,33 @@ def _tls(node: NodeSettings) -> Iterable[str]:
         yield f"proxy_ssl_certificate_key {node.certificate_key_file or node.certificate_file}"
 
 
+_UPSTREAM = """\
+upstream lianren-{name} {{
+    server {server};
+    keepalive 64;
+{further}}}
+"""
+_KEPT = "    keepalive_timeout 4s;  # the gateway closes idle connections after five\n"
 _GATEWAY = """\
 # Everything goes to the gateway, which hands over what this server may fetch by itself.
 location / {{
-    proxy_pass http://unix:{uds}:;
+    proxy_pass http://lianren-gateway;
     proxy_http_version 1.1;
     proxy_set_header Host $http_host;
     proxy_set_header Connection "";
     proxy_set_header X-Lianren-Offload nginx;
-    proxy_request_buffering off;
+{certificate}    proxy_request_buffering off;
     proxy_buffering off;
     client_max_body_size 0;
 }}
 # An archive refused, or was not there: the gateway does it by itself, and tells why where it cannot.
 location @lianren-itself {{
-    proxy_pass http://unix:{uds}:$request_uri;
+    proxy_pass http://lianren-gateway$request_uri;
     proxy_http_version 1.1;
     proxy_set_header Host $http_host;
     proxy_set_header Connection "";
     proxy_set_header X-Lianren-Offload "";
-    proxy_buffering off;
+{certificate}    proxy_buffering off;
 }}
 """
 _ARCHIVE = """\
@@ -111,8 +131,8 @@ location {at}/ {{
     proxy_set_header If-Range $http_if_range;
     proxy_method GET;
     proxy_buffering off;
-    proxy_buffer_size 128k;
-    proxy_buffers 4 128k;
+    proxy_buffer_size 256k;
+    proxy_buffers 4 256k;
     proxy_redirect off;
     proxy_connect_timeout {connect}ms;
     proxy_read_timeout {read}ms;

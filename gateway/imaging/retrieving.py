@@ -42,6 +42,7 @@ REFUSALS = (NodeUnheard, NotFound, Gone, NotAcceptable, BadParameter)
 """What an archive's status can mean, but for an answer."""
 _LEARNT = 4096
 _LOOK = 16 * 1024  # bytes of a multipart answer in which the headers of its first part are looked for
+_LARGE = 256 * 1024  # bytes of metadata of an instance that are looked at in a thread of their own
 _REPEATED = ("accept-ranges", "content-range", "etag", "last-modified")  # of an answer that is as it came
 _FORM = frozenset((400, 405, 406, 415, 500, 501))  # where another form may fare better
 _JSON = frozenset((JSON, "application/json"))
@@ -304,7 +305,8 @@ async def _instances(whose: Whose, incoming: Incoming) -> AsyncGenerator[tuple[b
     list_ = Objects()
     async for piece in incoming:
         for instance in list_.feed(piece):
-            yield whose.told(instance)
+            large = len(instance) > _LARGE  # as of a multi-frame image
+            yield await asyncio.to_thread(whose.told, instance) if large else whose.told(instance)
     if not list_.closed:
         raise NodeFaulty("stopped in the middle of its metadata")
 

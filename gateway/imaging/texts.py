@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -55,7 +56,9 @@ _OF_STUDY = frozenset({"00081030", "00080080", "00080090", "00081048", "00081060
 """What all images of a study say alike, besides the patient."""
 _ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
 _LOST_NAME = re.compile(r"\^.*|[\^= ]*+\?[?^= ]*+", re.DOTALL)
-_LOST = re.compile(r"\ufffd|\?\?")
+_LEFT = r"\$(?:[@B]|\(D|\)[AC])[!-~]{2}"  # of an escape sequence whose first byte was dropped
+_LOST = re.compile(rf"\ufffd|\?\?|{_LEFT}")
+_WITHOUT = re.compile(rb'"Ideographic"\s*:\s*"[ -!#-\[\]-~]+"|' + _LEFT.encode())
 _CODECS = {
     "(B": "ascii", "(J": "shift_jis", ")I": "shift_jis", "$)A": "gb2312", "$)C": "euc_kr",
     "-A": "latin-1", "-B": "iso8859-2", "-C": "iso8859-3", "-D": "iso8859-4", "-L": "iso8859-5",
@@ -77,7 +80,7 @@ def suspicious(body: bytes) -> bool:
         or (b"\\" in body and (b"\\u00" in body or b"\\ufffd" in body))
         or (b"\xef" in body and b"\xef\xbf\xbd" in body)
         or (b"?" in body and (b"??" in body or b'"?' in body))
-        or b'"^' in body
+        or ((b'"Ideographic"' in body or b"$" in body) and _WITHOUT.search(body) is not None)
     )
 
 
@@ -90,7 +93,8 @@ def mended(dataset: Dataset) -> tuple[Dataset, bool]:
     other = _OTHERS.get(labels[-1], "") if labels and not right else ""
     hinted = (not _CHINESE.isdisjoint(labels) or any(map(_certain, texts))) and not right and not other
     told = _mapped(dataset, lambda text: repaired(text, hinted=hinted, other=other))
-    return told, any(map(_is_lost, _texts(told)))
+    lost = any(map(_is_lost, _texts(told))) or any(map(_without_hanzi, told.values()))
+    return told, lost
 
 
 def repaired(text: str, *, hinted: bool = False, other: str = "") -> str:
@@ -108,11 +112,12 @@ def decoded(value: bytes, charsets: Sequence[str]) -> str:
     may be wrong (PS3.5 §6.1.2)."""
     text = value.decode("latin-1")
     if "\x1b" in text:
-        return _without_escapes(text)
+        meant = _without_escapes(text)
+        return meant if "\x1b" not in meant else _by_escapes(value, charsets) or meant
     for codec in ("gb18030",) * (not _CHINESE.isdisjoint(charsets)) + ("utf-8",):
         if found := _proven(value, codec):
             return found
-    meant = repaired(text)
+    meant = repaired(text, other=_OTHERS.get(charsets[-1], "") if charsets else "")
     return meant if meant != text else _by_label(value, charsets)
 
 
@@ -142,18 +147,32 @@ def _read_anew(dataset: Dataset, header: bytes) -> Dataset:
         value = getattr(file.get_item(int(tag, 16)), "value", None)
         if isinstance(value, bytes):
             text, vr = decoded(value.rstrip(b" \0"), charsets), element["vr"]
-            if _is_left(_of(element), text, value):
+            if _is_left(_of(element), text, value) or _without_hanzi(element):
                 values = [_name(one) if vr == "PN" else one for one in text.split("\\")]
                 read[tag] = {"vr": vr, "Value": values}
     return read
 
 
 def _is_left(told: list[str], text: str, value: bytes) -> bool:
-    """Whether an archive told what is left of a text without its Hanzi: by the signs that stand for them, or
-    all of it that is ASCII and nothing else."""
-    left = "".join(told)
-    kept = (_bare(text), _bare(value.decode("latin-1")))
-    return any(map(_is_lost, told)) or (left.isascii() and _bare(left) in kept)
+    """Whether an archive told what is left of a text without its Hanzi: signs that stand for them, nothing,
+    or all of it that is ASCII and no more."""
+    left, kept = "".join(told), ("", _bare(text), _bare(value.decode("latin-1")))
+    dropped = left.isascii() and not text.isascii() and _bare(left) in kept
+    return dropped or any(map(_is_lost, told))
+
+
+def _without_hanzi(element: Any) -> bool:
+    """Whether a name has an ideographic group and nothing ideographic in it: escape sequences were dropped,
+    and the bytes of its Hanzi are letters now."""
+    if not isinstance(element, dict) or element.get("vr") != "PN":
+        return False
+    values = element.get("Value")
+    names = (
+        [one.get("Ideographic") for one in values if isinstance(one, dict)]
+        if isinstance(values, list)
+        else []
+    )
+    return any(isinstance(one, str) and one.isascii() and one.strip(" ^") for one in names)
 
 
 def _bare(text: str) -> str:
@@ -287,6 +306,16 @@ def _without_escapes(text: str) -> str:
         except (KeyError, UnicodeError):
             return text
     return "".join(told)
+
+
+def _by_escapes(value: bytes, charsets: Sequence[str]) -> str:
+    """A text in these character sets with code extensions; empty where it is not all in them."""
+    from gateway.imaging.character_sets import decoded, encodings_of
+    from gateway.imaging.instances import Refused
+
+    with suppress(Refused):
+        return decoded(value, encodings_of("\\".join(charsets).encode("latin-1", "replace"))) or ""
+    return ""
 
 
 def _by_label(value: bytes, charsets: Sequence[str]) -> str:

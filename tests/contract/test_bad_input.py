@@ -81,6 +81,7 @@ def naughty(conformance: Path) -> list[str]:
     return texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("face", FACES)
 def test_a_naughty_string_in_any_text_is_answered_or_refused_with_its_field(
     gateway: Live, faces: dict[str, Call], conformance: Path, face: str

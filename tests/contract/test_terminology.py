@@ -510,6 +510,7 @@ def test_a_search_by_a_form_finds_what_one_by_an_address_does(his: httpx.Client,
     assert refused(his.post(f"/fhir/{kind}/_search?name=x", data=query)) == (400, "bad-parameter")
 
 
+@pytest.mark.slow
 def test_text_that_is_naughty_is_answered_or_refused(his: httpx.Client, conformance: Path) -> None:
     texts = json.loads((conformance / "badinput/shared/naughty-strings.json").read_bytes())
     wrong = []

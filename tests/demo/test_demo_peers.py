@@ -37,6 +37,7 @@ def ended(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_postgres_starts_durable_and_leaves_no_process(tmp_path: Path) -> None:
     async def setting(dsn: str) -> str:
         connection = await asyncpg.connect(dsn)

@@ -16,6 +16,8 @@ from gateway.demo.processes import Peer
 from gateway.demo.studies import Charset, StoreRefused, store, study, uid_for
 from tests.peers import needed
 
+pytestmark = pytest.mark.slow
+
 PERFORMED = datetime(2026, 11, 9, 17, 30, tzinfo=UTC)
 
 

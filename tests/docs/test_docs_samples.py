@@ -261,6 +261,7 @@ def test_every_address_in_a_sample_is_one_of_the_gateway(file: Path) -> None:
     assert {needed("POST", path)[0] for path in used} == {"check"}
 
 
+@pytest.mark.slow
 def test_the_java_client_compiles_for_java_17(tmp_path: Path) -> None:
     if not (javac := shutil.which("javac")):
         pytest.skip("needs javac of a JDK 17 or later")

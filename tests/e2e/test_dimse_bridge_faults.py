@@ -72,6 +72,7 @@ class Fake:
         self.does: dict[str, Handler] = {"find": one}
         bound: list[Any] = [(event, self._answer, [name]) for name, event in EVENTS.items()]
         bound += [(evt.EVT_ACCEPTED, self._count), (evt.EVT_PDU_RECV, self._stick)]
+        bound.append((evt.EVT_CONN_OPEN, self._at_once))
         address = (LOOPBACK, self.port)
         self._server = ae.start_server(address, block=False, evt_handlers=bound, ssl_context=tls)
 
@@ -90,6 +91,10 @@ class Fake:
 
     def _count(self, _: evt.Event) -> None:
         self.opened += 1
+
+    def _at_once(self, event: evt.Event) -> None:
+        """Send small PDUs without waiting for acknowledgements, as archives do."""
+        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[union-attr]
 
     def _stick(self, event: evt.Event) -> None:
         """Read nothing more of an instance."""
@@ -272,6 +277,19 @@ def test_an_archive_that_takes_nothing_in_holds_nobody_up(fake: Fake, client: ht
     assert time.monotonic() - began < 8
     fake.stuck = False
     assert client.get("/studies").status_code == 200
+
+
+def test_a_file_that_says_to_be_another_instance_is_not_sent(client: httpx.Client) -> None:
+    with BytesIO() as file:
+        IMAGES[0].save_as(file, enforce_file_format=True)
+        uid = str(UTF8.SOPInstanceUID)
+        other = uid[:-1] + str((int(uid[-1]) + 1) % 10)
+        told = file.getvalue().replace(uid.encode(), other.encode(), 1)
+    body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + told + b"\r\n--b--\r\n"
+    media = 'multipart/related; type="application/dicom"; boundary=b'
+    answer = client.post("/studies", content=body, headers={"Content-Type": media})
+    (failed,) = answer.json()["00081198"]["Value"]
+    assert (answer.status_code, failed["00081197"]["Value"]) == (409, [0xA900])
 
 
 def test_who_waits_too_long_for_a_turn_is_told(fake: Fake) -> None:

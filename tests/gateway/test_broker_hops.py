@@ -11,7 +11,7 @@ from gateway.model import CheckAnswer
 from tests.gateway.chain import chain
 from tests.gateway.live import NODE, ask, body
 
-pytestmark = pytest.mark.xdist_group("hops")  # one worker starts its servers
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hops")]  # one worker starts its servers
 
 
 @pytest.fixture(scope="module")

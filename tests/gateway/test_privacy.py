@@ -102,6 +102,7 @@ def passed(live: Live) -> Iterator[httpx.Response]:
     yield his.post("/api/v1/checks", json=body(patient=f"{NUMBER[:-1]}?"))
     yield his.post("/fhir/ServiceRequest/$check-recognition", json=parameters(order(), order()))
     yield his.post("/cds-services/result-recognition", json=hook(order()))
+    yield from seen(his, nobody)
     answer = checked.json()
     marked = next(one for one in answer["verdicts"] if one.get("mark"))
     outcome = {"result": marked["result"]["id"], "outcome": "declined", "system": "platform-A", "code": "99"}
@@ -130,6 +131,29 @@ def passed(live: Live) -> Iterator[httpx.Response]:
     for path in ("/api/v1/checks", "/api/v1/consents", "/api/v1/marks", "/fhir/Consent", "/fhir/AuditEvent"):
         yield his.get(f"{path}/{NUMBER}")
         yield nobody.get(f"{path}/{NUMBER}", params={"access_token": NUMBER})
+
+
+def seen(his: httpx.Client, viewer: httpx.Client) -> Iterator[httpx.Response]:
+    """The answers of a viewing, and the number where none belongs."""
+    patient = {"type": "resident-id", "value": NUMBER}
+    opened = his.post("/api/v1/viewings", json={"patient": patient, "planned": [{"name": "胸部CT平扫"}]})
+    yield opened
+    yield his.post("/api/v1/viewings", json={"patient": patient, "study_uid": NUMBER})
+    yield his.get(f"/api/v1/viewings/{NUMBER}")
+    token = {"Authorization": f"Bearer {opened.json()['token']}"}
+    for path in (
+        f"studies?PatientID={NUMBER}",
+        f"studies?PatientName={NUMBER}&fuzzymatching=true",
+        f"studies?{NUMBER}={NUMBER}",
+        f"studies?limit={NUMBER}x",
+        f"nodes/{NUMBER}/studies",
+        "nodes/archive/studies",
+        f"studies/1.{NUMBER}/series",
+        f"studies/1.{NUMBER}/metadata",
+        f"wado?requestType=WADO&studyUID={NUMBER}&seriesUID=1&objectUID=1",
+    ):
+        yield viewer.get(f"/dicomweb/{path}", headers=token)
+    yield his.delete(f"/api/v1/viewings/{opened.json()['id']}")
 
 
 def told_in(found: bytes) -> list[str]:

@@ -32,19 +32,31 @@ ca_file = "ca.pem"
 """
 
 
-def printed(folder: Path, offload: str) -> str:
+def printed(folder: Path, offload: str, *further: str) -> str:
     file = folder / "lianren.toml"
     file.write_text(SETTINGS.format(offload=offload), encoding="utf-8")
-    return CliRunner().invoke(app, ["nginx", "-c", str(file)], catch_exceptions=False).output
+    return CliRunner().invoke(app, ["nginx", "-c", str(file), *further], catch_exceptions=False).output
 
 
 def test_each_archive_has_a_location_that_verifies_its_certificate(tmp_path: Path) -> None:
     text = printed(tmp_path, 'uds = "gateway.sock"\noffload = "/archives"')
     assert "location /archives/cq-pacs/ {" in text
     assert "location /archives/cq-his/" not in text
-    assert "proxy_pass https://pacs.example.org/dicom-web/;" in text
+    assert "proxy_pass https://lianren-cq-pacs/dicom-web/;" in text
+    assert "proxy_ssl_name pacs.example.org;" in text
     assert f"proxy_ssl_trusted_certificate {tmp_path / 'ca.pem'};" in text
-    assert f"http://unix:{tmp_path / 'gateway.sock'}:" in text
+
+
+def test_what_it_connects_to_stands_before_the_server(tmp_path: Path) -> None:
+    text = printed(tmp_path, 'uds = "gateway.sock"\noffload = "/archives"', "--upstreams")
+    assert f"server unix:{tmp_path / 'gateway.sock'};" in text
+    assert "server pacs.example.org:443;" in text
+
+
+def test_nobody_passes_a_certificate_of_his_own_making(tmp_path: Path) -> None:
+    header = 'client_certificate_header = "X-Client-Certificate"'
+    text = printed(tmp_path, f'uds = "gateway.sock"\noffload = "/archives"\n{header}')
+    assert text.count("proxy_set_header X-Client-Certificate $ssl_client_escaped_cert;") == 2
 
 
 @pytest.mark.parametrize(

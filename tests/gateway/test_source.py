@@ -401,6 +401,7 @@ def test_broken_json_is_never_an_error_of_the_server(source: httpx.Client) -> No
     assert {source.post("/Observation", content=body).status_code for body in bodies} <= {400, 422}
 
 
+@pytest.mark.slow
 def test_naughty_strings_are_never_an_error_of_the_server(source: httpx.Client) -> None:
     strings = [s for s in json.loads(_bad("naughty-strings.json")) if isinstance(s, str)]
     asked = [source.get("/Patient", params={"identifier": s}).status_code for s in strings]

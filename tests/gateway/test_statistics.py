@@ -291,6 +291,7 @@ def test_the_attacker_finds_a_count_that_alone_is_hidden_in_its_row() -> None:
     assert Attacker(rows, alone).another(("a", "accepted")) is None
 
 
+@pytest.mark.slow
 @given(TABLES)
 @settings(max_examples=150)
 def test_no_hidden_count_can_be_computed_from_what_is_shown(rows: Rows) -> None:

@@ -172,6 +172,7 @@ def test_the_rendered_toml_equals_the_values(which: str) -> None:
         "mtls": {
             "uds": "/run/lianren/gateway.sock",
             "client_certificate_header": "X-Client-Certificate",
+            "offload": "/archives",
             "node_files": "/etc/lianren/nodes",
         },
     }[which]

@@ -38,6 +38,9 @@ every pod again; behind nginx the gateway listens on a socket, and takes client 
 {{- if .Values.nginx.enabled -}}
 {{- $_ := set $follows "uds" "/run/lianren/gateway.sock" -}}
 {{- $_ := set $follows "client_certificate_header" "X-Client-Certificate" -}}
+{{- if .Values.nginx.offload.archives -}}
+{{- $_ := set $follows "offload" "/archives" -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.nodes.existingSecret -}}
 {{- $_ := set $follows "node_files" "/etc/lianren/nodes" -}}

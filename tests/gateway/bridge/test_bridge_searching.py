@@ -75,6 +75,12 @@ def test_a_list_of_uids_is_one_key() -> None:
     assert archive.asked[0].StudyInstanceUID == ["1.1", "1.2"]
 
 
+def test_hanzi_where_only_ascii_can_be_are_not_passed_on() -> None:
+    archive = Archive(ModalitiesInStudy="CT")
+    found = search(archive, "studies", ModalitiesInStudy="示例*")
+    assert (bool(archive.asked[0].ModalitiesInStudy), found.matches) == (False, [])
+
+
 @pytest.mark.parametrize("name", ["A,B", '""'])
 def test_what_an_archive_would_read_otherwise_is_not_passed_on(name: str) -> None:
     archive = Archive()

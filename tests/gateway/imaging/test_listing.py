@@ -57,7 +57,7 @@ class Archive:
             await send({"type": "lifespan.shutdown.complete"})
             return
         if scope["path"].endswith(self.slow):
-            await asyncio.sleep(3)
+            await asyncio.sleep(1.2)
         params = dict(parse_qsl(scope["query_string"].decode()))
         self.asked.append((scope["path"], params))
         path = scope["path"].strip("/").split("/")
@@ -82,7 +82,9 @@ class Archive:
         ]
 
     def series(self, study: str, number: int) -> dict[str, Any]:
-        return dataset(study, self.images_of, **{"0020000E": f"{study}.{number}", "00080060": "CT", "00201209": 2})
+        return dataset(
+            study, self.images_of, **{"0020000E": f"{study}.{number}", "00080060": "CT", "00201209": 2}
+        )
 
     def instance(self, study: str) -> dict[str, Any]:
         return dataset(study, self.images_of, **{"0020000E": f"{study}.1", "00080018": f"{study}.1.1"})
@@ -370,8 +372,9 @@ def test_lost_and_mistaken_texts_come_as_they_were_meant(net: Net) -> None:
     assert told["00100010"]["Value"][0]["Alphabetic"] == "示例^丁"
 
 
-def test_a_name_that_an_archive_lost_is_read_from_an_image(net: Net) -> None:
-    (image,) = images(
+def image(uid: str) -> bytes:
+    """An image of a study, with the name in GB18030."""
+    (one,) = images(
         PERSON,
         OWN,
         description="CT",
@@ -380,14 +383,35 @@ def test_a_name_that_an_archive_lost_is_read_from_an_image(net: Net) -> None:
         performed=datetime.now(UTC),
         instances=1,
         charset="gb18030",
-        uid=UID(A),
+        uid=UID(uid),
     )
     file = BytesIO()
-    image.save_as(file, enforce_file_format=True)
-    net.first.file = file.getvalue()
+    one.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def test_a_name_that_an_archive_lost_is_read_from_an_image(net: Net) -> None:
+    net.first.file = image(A)
     net.first.studies = {A: study(A, "20260111", **{"00100010": {"Alphabetic": "??^???"}})}
     (told,) = net.get("nodes/first/studies").json()
     assert told["00100010"]["Value"] == [{"Alphabetic": "Shili^Huanzhe Ding", "Ideographic": "示例^患者丁"}]
+
+
+@pytest.mark.parametrize("name", [{"Value": [{"Alphabetic": "^"}], "vr": "PN"}, {"vr": "PN"}])
+def test_a_name_of_which_an_archive_left_nothing_is_read_from_an_image(
+    net: Net, name: dict[str, Any]
+) -> None:
+    net.first.file = image(A)
+    net.first.studies = {A: study(A, "20260111") | {"00100010": name}}
+    (told,) = net.get("nodes/first/studies").json()
+    assert told["00100010"]["Value"] == [{"Alphabetic": "Shili^Huanzhe Ding", "Ideographic": "示例^患者丁"}]
+
+
+def test_images_are_not_read_for_names_that_are_there(net: Net) -> None:
+    name = {"Value": [{"Alphabetic": "Shili^Ding", "Ideographic": "示例^丁"}], "vr": "PN"}
+    net.first.studies = {A: study(A, "20260111") | {"00100010": name}}
+    net.get("nodes/first/studies")
+    assert [path for path, _ in net.first.asked] == ["/studies"]
 
 
 def test_a_name_that_nobody_can_read_stays_as_it_came(net: Net) -> None:
@@ -447,7 +471,9 @@ def test_no_address_of_an_archive_is_told(net: Net) -> None:
     secret = "http://archive.internal/bulk/1"
     bulk = {"vr": "OB", "BulkDataURI": secret}
     net.first.studies[A] |= {"00420011": bulk, "00400275": {"vr": "SQ", "Value": [{"00420011": bulk}]}}
-    net.first.studies[A]["00081190"] = {"vr": "UR", "Value": [secret]}
+    net.first.studies[A] |= {tag: {"vr": "UR", "Value": [secret]} for tag in ("00081190", "0040E010")}
+    nested = {"00081190": {"vr": "UR", "Value": [secret]}}
+    net.first.studies[A]["00081199"] = {"vr": "SQ", "Value": [nested]}
     assert "archive.internal" not in net.get("studies?includefield=all").text
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.demo.processes import free_port
-from gateway.imaging.offload import server_part
+from gateway.imaging.offload import http_part, server_part
 from gateway.keyring import make_keys
 from gateway.log import Log
 from gateway.serving import config_of
@@ -79,7 +79,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         make_keys(settings)
         config = config_of(create_app(settings, Log(log)), "127.0.0.1", 0)
         config.uds = str(uds)
-        servers = f"server {{ listen 127.0.0.1:{port}; {server_part(settings)} }}"
+        servers = f"{http_part(settings)} server {{ listen 127.0.0.1:{port}; {server_part(settings)} }}"
         transport = httpx.HTTPTransport(uds=str(uds))
         with (
             serving(config),

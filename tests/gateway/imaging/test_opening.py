@@ -57,6 +57,19 @@ def test_a_viewing_tells_what_a_viewer_needs(gateway: Live, his: httpx.Client) -
     assert timedelta(minutes=29) < left <= timedelta(minutes=30)
 
 
+def test_viewings_that_are_opened_are_counted(gateway: Live) -> None:
+    def count() -> float:
+        (line,) = re.findall(
+            r'lianren_viewings_total\{role="his"\} (\S+)', gateway.client("").get("/metrics").text
+        )
+        return float(line)
+
+    opened(gateway)
+    before = count()
+    opened(gateway)
+    assert count() == before + 1
+
+
 def test_its_priors_are_the_images_of_a_check_with_their_verdicts(gateway: Live) -> None:
     told = opened(gateway)
     (prior,) = told["priors"]

@@ -205,6 +205,22 @@ def test_consent_taken_back_at_the_far_gateway_ends_what_is_shown_here(
     assert INSTANCE not in refused.content
 
 
+def test_in_an_emergency_images_are_shown_against_consent_and_every_gateway_has_it_on_record(
+    gateways: dict[str, Live],
+) -> None:
+    patient = {"type": "resident-id", "value": ME.number}
+    his = gateways["cq"].client("his")
+    made = his.post("/api/v1/consents", json={"patient": patient, "decision": "deny"}).json()
+    asked = {"patient": patient, "break_glass": {"reason": "昏迷，无法等待"}}
+    told = gateways["sc"].client("other").post("/api/v1/viewings", json=asked).json()
+    with viewer(gateways["sc"], told["token"]) as client:
+        answer = client.get(f"/dicomweb/studies/{UID}")
+    his.post(f"/api/v1/consents/{made['id']}/revocation", json={"patient": patient}).raise_for_status()
+    assert (answer.status_code, INSTANCE in answer.content) == (200, True)
+    for live in gateways.values():
+        assert (views(live)[-1]["study"], views(live)[-1]["purpose"]) == (UID, "BTG")
+
+
 def test_every_ledger_holds_when_all_is_over(gateways: dict[str, Live], tmp_path: Path) -> None:
     for owner, live in gateways.items():
         assert audit(live, tmp_path / owner) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.data import get_charset_files
 
 from gateway.imaging.texts import decoded, from_header, mended, repaired, suspicious
 
@@ -97,6 +99,7 @@ def test_a_latin_word_is_no_chinese_whatever_its_label(text: str) -> None:
     ("label", "codec", "text"),
     [
         ("ISO_IR 144", "iso8859-5", "Иванов^Иван"),
+        ("ISO_IR 144", "iso8859-5", "ПЕТРОВ"),
         ("ISO_IR 126", "iso8859-7", "Διονυσιος"),
         ("ISO_IR 127", "iso8859-6", "قباني^لنزار"),
         ("ISO_IR 138", "iso8859-8", "שרון^דבורה"),
@@ -107,6 +110,7 @@ def test_a_latin_word_is_no_chinese_whatever_its_label(text: str) -> None:
 def test_bytes_of_another_character_set_are_read_by_their_label(label: str, codec: str, text: str) -> None:
     dataset = {"00080005": element(label, "CS"), "00100010": element(read_as(text, codec), "PN")}
     assert mended(dataset)[0]["00100010"] == element(text, "PN")
+    assert decoded(text.encode(codec), [label]) == text
 
 
 @given(
@@ -178,7 +182,7 @@ def test_a_hanzi_whose_second_byte_is_a_backslash_is_one_value() -> None:
     assert mended(dataset)[0]["00081030"] == element("胸部誠")
 
 
-@pytest.mark.parametrize("text", ["??^??", "张�", "检查????", "?", "^", "^01"])
+@pytest.mark.parametrize("text", ["??^??", "张�", "检查????", "?"])
 def test_what_is_lost_is_known_to_be(text: str) -> None:
     dataset = {"00100010": element(text, "PN")}
     assert mended(dataset) == (dataset, True)
@@ -244,6 +248,30 @@ def test_a_lost_name_is_read_from_a_header(file: str, name: dict[str, str]) -> N
     header = material(f"charset/{file}").read_bytes()[:1850]
     lost = {"00100010": element("??^??", "PN")}
     assert from_header(lost, header)["00100010"]["Value"] == [name]
+
+
+ESCAPES, THEIR_FIRST_BYTES = rb"\x1b\$?[(BJ]{1,2}", rb"\x1b"
+
+
+@pytest.mark.parametrize(
+    ("file", "dropped"),
+    [
+        ("chrH31.dcm", ESCAPES),
+        ("chrH32.dcm", ESCAPES),
+        ("chrH31.dcm", THEIR_FIRST_BYTES),
+        ("chrJapMultiExplicitIR6.dcm", THEIR_FIRST_BYTES),
+    ],
+)
+def test_a_name_without_its_escape_sequences_is_read_from_a_header(file: str, dropped: bytes) -> None:
+    path = get_charset_files(file)[0]  # of David Clunie, in pydicom
+    header = dcmread(path)
+    told = re.sub(dropped, b"", header.get_item(0x00100010).value).decode("shift_jis").split("=")
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), told, strict=False)
+    body = {"00100010": {"vr": "PN", "Value": [dict(groups)]}}
+    assert suspicious(json.dumps(body, ensure_ascii=False).encode())
+    left, lost = mended(body)
+    (found,) = from_header(left, Path(path).read_bytes())["00100010"]["Value"]
+    assert (lost, "=".join(found.values())) == (True, str(header.PatientName))
 
 
 def header_of(**texts: str) -> bytes:
