@@ -103,9 +103,11 @@ class Images:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         asked = None
-        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"].startswith(FACE):
+        ours = scope["type"] == "http" and scope["path"].startswith(FACE)
+        if ours:
+            scope["path"] = scope["path"].removesuffix("/")  # some clients end addresses so
+        if ours and scope["method"] in ("GET", "HEAD"):
             headers = Headers(scope=scope)
-            scope["path"] = scope["path"].removesuffix("/")  # some viewers end addresses so
             try:
                 asked = asked_of(scope["path"], scope["query_string"], ", ".join(headers.getlist("accept")))
             except GatewayError:
