@@ -78,6 +78,11 @@ def test_instances_are_in_the_archive_as_they_were_sent(live: Live, archive: Arc
     assert sorted(archive.kept) == values(answer.json(), STORED, "00081155") == ["2.25.1.1.1", "2.25.1.1.2"]
 
 
+def test_a_slash_at_the_end_of_the_address_says_nothing(live: Live, archive: Archive) -> None:
+    assert store(live, image(), path="studies/2.25.1/").status_code == 200
+    assert [*archive.kept] == ["2.25.1.1.1"]
+
+
 def test_the_answer_leads_to_the_instances_here(live: Live, archive: Archive) -> None:
     answer = store(live, image())
     here = f"{live.settings.base_url}/dicomweb/studies/2.25.1"
