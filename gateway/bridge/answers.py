@@ -7,7 +7,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,7 +16,7 @@ from gateway.bridge.transfer import Transfer
 from gateway.bridge.values import Arrived, Wanted
 from gateway.errors import NotAcceptable
 from gateway.imaging.accept import DICOM, JSON, RELATED, Accepted, Media
-from gateway.imaging.parts import Frame, complete, metadata_of
+from gateway.imaging.parts import Frame, complete, encoded, metadata_of
 
 T = TypeVar("T")
 Pieces = AsyncIterator[bytes]
@@ -84,7 +83,7 @@ def listed(found: Found) -> Response:
     headers = (
         {"Warning": ", ".join(f'299 bridge: "{one}"' for one in found.warnings)} if found.warnings else {}
     )
-    return Response(orjson.dumps(found.matches), 200, headers, JSON)
+    return Response(encoded(found.matches), 200, headers, JSON)
 
 
 def held_to(taken: Accepted, resource: str, media: str, syntax: str) -> bool:

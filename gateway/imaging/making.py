@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-import orjson
+import msgspec
 from msgspec import Struct
 
 from adapters.errors import NodeFaulty
@@ -152,7 +152,7 @@ def in_xml(metadata: Outgoing) -> Outgoing:
             async for piece in metadata.pieces:
                 for instance in list_.feed(piece):
                     head = f"{begin}--{boundary}\r\nContent-Type: {XML}; charset=utf-8\r\n\r\n"
-                    yield f"{head}{native(orjson.loads(instance))}".encode()
+                    yield f"{head}{native(msgspec.json.decode(instance))}".encode()
                     begin = "\r\n"
         yield f"{begin}--{boundary}--\r\n".encode()
 

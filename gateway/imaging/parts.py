@@ -7,6 +7,7 @@ they are in the file, with the media type that belongs to its transfer syntax (P
 from __future__ import annotations
 
 import base64
+import json
 import re
 import warnings
 import zlib
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from msgspec import Struct
 
 from adapters.errors import NodeFaulty
@@ -96,7 +96,16 @@ def metadata_of(file: bytes, at: str = "", *, study: str = "") -> bytes:
         told["7FE00010"] = {"vr": "OW", "BulkDataURI": f"{at}/bulkdata/7FE00010"}
     if "00080005" in told:
         told["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # section F.2.2: it is UTF-8 now
-    return orjson.dumps(dict(sorted(told.items())))
+    return encoded(dict(sorted(told.items())))
+
+
+def encoded(value: Any) -> bytes:
+    """JSON of what pydicom gives, whose texts and numbers are of types of its own.
+
+    Raises:
+        ValueError, TypeError: there is something in it that has no place in JSON.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def frames_of(file: bytes, numbers: Sequence[int]) -> tuple[Frame, ...]:
@@ -197,7 +206,7 @@ def _element(element: DataElement, at: str) -> dict[str, Any]:
             return {"vr": element.VR, "BulkDataURI": at}
         return {"vr": element.VR, "InlineBinary": base64.b64encode(element.value).decode()}
     told: dict[str, Any] = element.to_json_dict(None, INLINE)
-    orjson.dumps(told)  # what has no place in JSON, such as half of a surrogate pair, is found here
+    encoded(told)  # what has no place in JSON, such as half of a surrogate pair, is found here
     return told
 
 

@@ -123,22 +123,28 @@ def test_each_instance_has_what_the_archive_says_of_it() -> None:
     assert told == {"1.2": Stored(warning=0xB000), "1.3": Stored(failure=0xA700)}
 
 
-def test_what_is_not_named_was_not_stored() -> None:
-    assert {one.failure for one in said(b"{}").values()} == {0x0110}
-
-
 @pytest.mark.parametrize(
-    ("body", "status", "kind"),
+    ("body", "status"),
     [
-        (b"", "200 OK", NodeFaulty),
-        (b"[]", "200 OK", NodeFaulty),
-        (b"<html>", "500 No", NodeFaulty),
-        (b"<html>", "415 No", NodeRefused),
-        (b'{"00081199":7}', "200 OK", NodeFaulty),
+        (b"{}", "200 OK"),
+        (b"", "200 OK"),
+        (b"[]", "200 OK"),
+        (b'{"00081199":7}', "200 OK"),
+        (b"<html>", "415 No"),
     ],
 )
-def test_an_answer_that_tells_nothing_is_the_archives_fault(
-    body: bytes, status: str, kind: type[NodeError]
+def test_an_archive_that_names_no_instance_says_nothing_of_any(body: bytes, status: str) -> None:
+    assert said(body, status) == {}
+
+
+def test_an_instance_that_is_not_named_was_not_stored() -> None:
+    told = said(b'{"00081199":{"vr":"SQ","Value":[{"00081155":{"vr":"UI","Value":["1.2"]}}]}}')
+    assert told == {"1.2": Stored(), "1.3": Stored(failure=0x0110)}
+
+
+@pytest.mark.parametrize(("status", "kind"), [("500 No", NodeFaulty), ("401 No", NodeRefused)])
+def test_a_status_that_is_not_about_the_files_is_between_archive_and_gateway(
+    status: str, kind: type[NodeError]
 ) -> None:
     with pytest.raises(kind):
-        said(body, status)
+        said(b"<html>", status)
