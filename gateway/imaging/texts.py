@@ -58,7 +58,8 @@ _ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
 _LOST_NAME = re.compile(r"\^.*|[\^= ]*+\?[?^= ]*+", re.DOTALL)
 _LEFT = r"\$(?:[@B]|\(D|\)[AC])[!-~]{2}"  # of an escape sequence whose first byte was dropped
 _LOST = re.compile(rf"\ufffd|\?\?|{_LEFT}")
-_WITHOUT = re.compile(rb'"Ideographic"\s*:\s*"[ -!#-\[\]-~]+"|' + _LEFT.encode())
+_DROPPED = re.compile(_LEFT.encode())
+_WITHOUT = re.compile(rb'"Ideographic"\s*:\s*"[ -!#-\[\]-~]+"')
 _CODECS = {
     "(B": "ascii", "(J": "shift_jis", ")I": "shift_jis", "$)A": "gb2312", "$)C": "euc_kr",
     "-A": "latin-1", "-B": "iso8859-2", "-C": "iso8859-3", "-D": "iso8859-4", "-L": "iso8859-5",
@@ -80,7 +81,8 @@ def suspicious(body: bytes) -> bool:
         or (b"\\" in body and (b"\\u00" in body or b"\\ufffd" in body))
         or (b"\xef" in body and b"\xef\xbf\xbd" in body)
         or (b"?" in body and (b"??" in body or b'"?' in body))
-        or ((b'"Ideographic"' in body or b"$" in body) and _WITHOUT.search(body) is not None)
+        or (b"$" in body and _DROPPED.search(body) is not None)
+        or _WITHOUT.search(body) is not None
     )
 
 
