@@ -31,6 +31,17 @@ ORIGIN = "log.cq.example/exchange"
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 
 
+ON_SQLITE_FIRST = ("test_sealing.py", "test_sequencer.py", "test_store_results.py", "test_store_versions.py")
+"""On PostgreSQL these belong to the slow part; test_store.py is run on both at once."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before the marks are looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in ON_SQLITE_FIRST and "postgres" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def store_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running PostgreSQL."""

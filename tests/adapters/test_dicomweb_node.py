@@ -27,7 +27,7 @@ from tests.node_cases import NOW, SYSTEM, ask, normaliser, question
 from tests.peers import started
 from tests.serving import Reply, http_answer, misbehave, noting
 
-pytestmark = pytest.mark.xdist_group("dicomweb")  # one worker starts its servers
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dicomweb")]  # one worker starts its servers
 
 PERSON = BY_KEY["jia"]
 MRN = PERSON.mrns["EX-CQ-01"]

@@ -26,7 +26,7 @@ from gateway.ids import new_id
 from security.ledger import Sealed
 from security.tree import Frontier, Tree
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 Seal = Callable[..., list[Sealed]]
 Some = SqliteStore | PostgresStore

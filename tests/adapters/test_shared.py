@@ -23,7 +23,7 @@ from gateway.demo.peers import cluster_url, redis, redis_cluster, redis_says
 from gateway.demo.processes import Peer, free_port
 from tests.peers import needed, started
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("shared")]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.xdist_group("shared")]
 
 Replicas = tuple[Shared, Shared]
 KEYS = [f"key-{number}" for number in range(30)]

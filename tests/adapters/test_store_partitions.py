@@ -18,7 +18,7 @@ from adapters.store import Document, Held, Pointer
 from gateway.ids import new_id, since
 from security.ledger import Sealed
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 NOW = datetime.now(UTC)
 THIS = NOW.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

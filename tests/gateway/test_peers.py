@@ -17,7 +17,7 @@ from tests.gateway.chain import chain
 from tests.gateway.live import NODE, OTHER, OWN, Live, audit, gateway_over_source, reading
 from tests.gateway.test_reading import payloads_of
 
-pytestmark = pytest.mark.xdist_group("peers")  # one worker starts its servers
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("peers")]  # one worker starts its servers
 
 SYSTEM = "urn:oid:2.16.156.10011.1.3"
 ME = BY_KEY["jia"].number
