@@ -14,11 +14,11 @@ from mmap import mmap
 import msgspec
 from msgspec import Struct, field
 
+from adapters.dicomweb import MEDIA
 from adapters.errors import NodeFaulty, NodeRefused
 from adapters.http import Line
 from adapters.transport import Reply, Timeouts
 
-MEDIA = "application/dicom+json"
 PROCESSING = 0x0110
 """Failure Reason (0008,1197) where the archive gives none (PS3.7 annex C)."""
 _OF_THE_FILES = (400, 406, 409, 413, 415, 422)

@@ -22,6 +22,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -45,6 +46,7 @@ from gateway.model import CheckAnswer, CheckRequest, HistoryRequest, LedgerRef, 
 from gateway.naming import name_planned, planned_of
 from gateway.persons.consent import BREAK_GLASS
 from gateway.review import Listening
+from gateway.tasks import together
 from gateway.wiring import Gateway
 from recognition import Check, Context, Decision, Planned, Result, decide
 from recognition.window import SHANGHAI, in_shanghai
@@ -172,11 +174,10 @@ class Checks:
             async with asyncio.timeout(self._deadline_ms(request) / 1000 + KEEPING_S):
                 replayed = (kept := await self._kept(key)) is not None
                 if kept is None:
-                    if key not in self._running:  # one asking of each request id at a time
-                        asking = self._ask(request, client, person, pseudonyms, key, digests[0], of, kinds)
-                        self._running[key] = asyncio.create_task(asking)
-                        self._running[key].add_done_callback(lambda done: self._ended(key, done))
-                    kept = await asyncio.shield(self._running[key]) or await self._kept(key)
+                    ask = partial(
+                        self._ask, request, client, person, pseudonyms, key, digests[0], of, kinds
+                    )  # one asking of each request id at a time
+                    kept = await together(self._running, key, ask) or await self._kept(key)
         except TimeoutError:  # it may be kept yet: the same request id finds it then
             raise EvidenceUnavailable(
                 "the store does not answer now, so this gateway answers nothing; go on as without it"
@@ -191,11 +192,6 @@ class Checks:
 
     def _deadline_ms(self, request: Asking) -> int:
         return request.deadline_ms or self._gateway.settings.deadline_ms
-
-    def _ended(self, key: str, task: asyncio.Task[Answered | None]) -> None:
-        self._running.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # read once, so that a task whose caller has gone does not warn of it
 
     async def answer(self, check_id: str, client: Client) -> CheckAnswer:
         """An answer given before, to the same institution or to an auditor.

@@ -37,7 +37,7 @@ from typing import Any
 from msgspec import Struct
 
 from adapters.errors import AdapterError, KeyTaken, NodeError, StoreError, StoreUnavailable
-from adapters.node import Fault
+from adapters.node import Fault, Report
 from catalog import CatalogueError, UnknownEntry
 from gateway.body import BadBody
 from gateway.resources.issues import Issue, ResourceRefused, outcome
@@ -113,6 +113,11 @@ class ConsentDenied(GatewayError):
 
 class NodeUnheard(GatewayError):
     """A node that may have what was asked for could not be heard; the message names it."""
+
+    @classmethod
+    def of(cls, report: Report) -> NodeUnheard:
+        """By what is reported of the node."""
+        return cls(f"node {report.node} was not heard ({report.state}): {report.detail}")
 
 
 class RequestIdReused(GatewayError):

@@ -192,9 +192,7 @@ class Reading:
             )
         gateway, now = self._gateway, datetime.now(UTC)
         _, _, copy = await self._one(place, self.question(client, now))
-        rules = await rules_of(gateway, copy.whose, client.purpose, client.institution, now)
-        against = [person for person, (_, rule) in zip(copy.whose, rules, strict=True) if not rule.permitted]
-        return (against or copy.whose)[0]
+        return await number_of(gateway, copy.whose, client, now)
 
     async def seek(self, place: Place, question: Question) -> Sought:
         """Ask the node of a place, or every own node where it names none; nobody is shown anything yet. What
@@ -243,7 +241,7 @@ class Reading:
         if lacking and lacking.state == "skipped" and lacking.fault == "caller":
             raise ConsentDenied(lacking.detail)
         if lacking:  # without a node in the address another one may be meant than the one that was heard
-            raise NodeUnheard(f"node {lacking.node} was not heard ({lacking.state}): {lacking.detail}")
+            raise NodeUnheard.of(lacking)
         if not sought.copies:
             raise _nowhere(place)
         ((way, copy),) = sought.copies
@@ -355,6 +353,16 @@ async def consent_of(
     denied = [rule for _, rule in rules if not rule.permitted]
     known = [pseudonyms for pseudonyms, _ in rules]
     return next(iter(known), None), next(iter([*denied, *(rule for _, rule in rules)]), ConsentRule())
+
+
+async def number_of(
+    gateway: Gateway, whose: Sequence[Identifier], client: Client, at: datetime
+) -> Identifier:
+    """By which of his numbers (the strongest first) a person is asked about: one under which he said no, else
+    the strongest. Raises as :func:`consent_of`."""
+    rules = await rules_of(gateway, whose, client.purpose, client.institution, at)
+    against = [person for person, (_, rule) in zip(whose, rules, strict=True) if not rule.permitted]
+    return (against or whose)[0]
 
 
 async def rules_of(

@@ -101,7 +101,7 @@ class Recognising:
         top, _, behind = way.partition("/")
         answers = await gateway.broker.ask(question, call, [top])
         if lacking := Sought((), answers).lacking:
-            raise NodeUnheard(f"node {lacking.node} was not heard ({lacking.state}): {lacking.detail}")
+            raise NodeUnheard.of(lacking)
         return {
             f"Observation/{match.key.id}": bytes(match.raw)
             for answer in answers

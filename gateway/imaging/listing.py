@@ -172,8 +172,7 @@ class Listing:
             ),
         )
         if not any(answer.report.heard for answer in answers):
-            report = answers[0].report
-            raise NodeUnheard(f"node {report.node} was not heard ({report.state}): {report.detail}")
+            raise NodeUnheard.of(answers[0].report)
         order = [source.node for source in sources]
         told = await self._told(viewed, answers, place.way)
         told.sort(key=lambda one: order.index(one.way))

@@ -18,7 +18,7 @@ from gateway.finding import unasked
 from gateway.flow import waited_s
 from gateway.ids import new_id
 from gateway.model import PersonIn
-from gateway.reading import NOBODY, rules_of
+from gateway.reading import NOBODY, number_of
 from gateway.wiring import Gateway
 from security.identity import Identifier
 
@@ -68,10 +68,8 @@ async def person_of(gateway: Gateway, told: PersonIn, client: Client, now: datet
     found = [answer.copy.whose for answer in answers if answer.copy]
     if len({whose[0] for whose in found}) == 1:
         whose = (*dict.fromkeys(person for each in found for person in each),)
-        rules = await rules_of(gateway, whose, client.purpose, client.institution, now)
-        against = [person for person, (_, rule) in zip(whose, rules, strict=True) if not rule.permitted]
-        return (against or whose)[0]
+        return await number_of(gateway, whose, client, now)
     for report in (answer.report for answer in answers):
         if not found and not report.complete:
-            raise NodeUnheard(f"node {report.node} was not heard ({report.state}): {report.detail}")
+            raise NodeUnheard.of(report)
     raise BadRequest("is not known at your hospital to be one person's", field="patient.value")

@@ -22,6 +22,7 @@ from gateway.ids import new_id
 from gateway.imaging.values import Source, Viewed
 from gateway.nodes import Unusable
 from gateway.search import REACH
+from gateway.tasks import together
 from gateway.wiring import Gateway
 from quality.record import DICOM_UID
 
@@ -50,10 +51,7 @@ class Studies:
         unproven = any((one.node, study_uid) not in viewed.undivided for one in _own(viewed, study_uid))
         if (not found or unproven) and DICOM_UID.fullmatch(study_uid):
             key = viewed.viewing.id, study_uid, way
-            if key not in self._locating:
-                task = self._locating[key] = asyncio.create_task(self._locate(viewed, study_uid, way))
-                task.add_done_callback(partial(self._located, key))
-            await asyncio.shield(self._locating[key])
+            await together(self._locating, key, partial(self._locate, viewed, study_uid, way))
             found = _at(viewed, study_uid, way)
         if not found:
             raise NotFound("no archive has a study of this UID under an id of this viewing's patient")
@@ -203,11 +201,7 @@ class Studies:
         viewed.undivided |= {(one.node, study_uid): not no for one, no in zip(own, proven, strict=True)}
         if not _at(viewed, study_uid, way):
             reports = (report for answer in answers for report in (answer.report, *answer.behind))
-            wrong += [
-                f"node {report.node} was not heard ({report.state}): {report.detail}"
-                for report in reports
-                if not report.complete
-            ]
+            wrong += [str(NodeUnheard.of(report)) for report in reports if not report.complete]
             if wrong:
                 raise NodeUnheard(wrong[0])
 
@@ -222,11 +216,6 @@ class Studies:
         except NodeError as error:
             return f"node {source.node} was not heard ({error.state}): {error.detail}"
         return f"node {source.node} has images of somebody else, too, under the UID of this study"
-
-    def _located(self, key: tuple[str, str, str], task: asyncio.Task[None]) -> None:
-        del self._locating[key]
-        if not task.cancelled():
-            task.exception()  # read once, so that a task whose callers have gone does not warn of it
 
     def _learn(self, viewed: Viewed, answers: Iterable[Answer]) -> None:
         """Each study that was told: those sources stand anew, in the order of :func:`best_first`."""

@@ -20,10 +20,9 @@ import hashlib
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -37,12 +36,10 @@ from gateway.evidence import Evidence, keep
 from gateway.ids import since
 from gateway.imaging.values import Viewed, Viewing
 from gateway.settings import ClientSettings
+from gateway.tasks import together
 from gateway.wiring import Gateway
 from security.digests import sm3
 from security.pseudonym import Pseudonyms
-
-T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 
 KIND = "viewing"
 TOKEN = "lrv_"  # noqa: S105 - how every token of a viewing begins
@@ -111,7 +108,7 @@ class Viewings:
         known = self._open.get(digest)
         if known and self._clock() < known.until:
             return known.viewed
-        return await _together(self._looking, digest, lambda: self._look(digest))
+        return await together(self._looking, digest, lambda: self._look(digest))
 
     async def find(self, id_: str, client: Client) -> Viewing:
         """An open viewing of the client's institution by its id.
@@ -147,7 +144,7 @@ class Viewings:
         """
         if study_uid not in viewed.opened:
             one = viewed.viewing.id, study_uid
-            await _together(self._recording, one, lambda: self._record(viewed, study_uid, way))
+            await together(self._recording, one, lambda: self._record(viewed, study_uid, way))
 
     def client(self, viewed: Viewed) -> ClientSettings:
         """The client that an open viewing was opened for."""
@@ -234,24 +231,6 @@ def patient_id(pseudonym: str, institution: str) -> str:
     each of its viewings as long as the pseudonym is, and another one at another institution."""
     made = sm3(b"\0".join((b"lianren patient id", institution.encode(), pseudonym.encode())))
     return base64.b32encode(made[:15]).decode("ascii")
-
-
-async def _together(
-    running: dict[K, asyncio.Task[T]], key: K, work: Callable[[], Coroutine[None, None, T]]
-) -> T:
-    """What ``work`` brings; whoever wants the same meanwhile waits for the same, and nobody who leaves ends
-    it."""
-    task = running.get(key)
-    if task is None:
-        task = running[key] = asyncio.create_task(work())
-        task.add_done_callback(lambda done: _ended(running, key, done))
-    return await asyncio.shield(task)
-
-
-def _ended(running: dict[K, asyncio.Task[T]], key: K, task: asyncio.Task[T]) -> None:
-    running.pop(key, None)
-    if not task.cancelled():
-        task.exception()  # read once, so that a task whose caller has gone does not warn of it
 
 
 def _digest(token: str) -> str:
